@@ -1,0 +1,275 @@
+r"""The bytes of a stream that belong to no finished message yet.
+
+A :class:`StreamBuffer` holds them in three pieces, in the order of the stream::
+
+    taken           block                       held
+    +-----------+   +----------+-----+------+   +------------------+
+    | read, of  |   | finished | read | more |  | fed since        |
+    | this msg  |   +----------+-----+------+   +------------------+
+    +-----------+            start  cursor
+
+``block`` is read without copying: ``start`` is where the current message begins in it, and
+``cursor`` how far that has been read.  ``held`` grows as bytes are fed.  When the block runs
+short, its rest moves to the front of ``held``; when ``held`` has enough, it becomes the next
+block, which costs nothing (``BytesIO.getvalue`` hands its bytes over uncopied).  ``taken``
+is what has been read of a long message, set aside so that it is not moved again.
+
+What it costs, whatever the sizes of the pieces fed:
+
+- Time linear in the bytes: each is copied a few times at most and never searched again.
+- Memory for what was fed and is not finished, never for what a peer announces.
+
+Each change of state is one assignment of everything that changes, so that an exception out
+of a signal handler (``KeyboardInterrupt``) finds the state before it or the state after it,
+and no byte is lost.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import TypeAlias
+
+    from .framer import Buffer
+
+    # Pieces newest first, each with the size of all up to it: adding one copies none.
+    Pieces: TypeAlias = "tuple[Pieces, bytes, int] | None"
+
+# A piece of this size on its way is gathered by itself, so that it becomes the block as it is.
+LARGE_PIECE = 64 * 1024
+# This much of a message that was read is worth setting aside rather than moving again.
+_LONG_MESSAGE = 4 * 1024
+
+
+class StreamBuffer:
+    """Bytes fed at one end, and read at the other once enough of them are there."""
+
+    __slots__ = ("_base", "_searched", "block", "cursor", "held", "start", "taken")
+
+    def __init__(self) -> None:
+        self.taken: Pieces = None
+        self.block = b""
+        self.start = 0
+        self.cursor = 0
+        self.held = BytesIO()  # what is written to it is fed
+        self._base = 0  # where block[0] is in the stream
+        self._searched = 0  # no delimiter starts in block + held between the cursor and here
+
+    @property
+    def offset(self) -> int:
+        """Where the current message starts, in bytes since the stream began."""
+        return self._base + self.start - size_of(self.taken)
+
+    @property
+    def read(self) -> int:
+        """How many bytes of the current message have been read."""
+        return size_of(self.taken) + self.cursor - self.start
+
+    @property
+    def available(self) -> int:
+        """How many bytes are there to be read."""
+        return len(self.block) - self.cursor + self.held.tell()
+
+    @property
+    def size(self) -> int:
+        """How many bytes there are from the current message's first on."""
+        taken = 0 if self.taken is None else self.taken[2]
+        return taken + len(self.block) - self.start + self.held.tell()
+
+    # Bytes come in
+
+    def feed(self, data: Buffer, waiting: bool) -> None:
+        """Keep a copy of *data*; *waiting*: for a message that is partly read."""
+        block, start = self.block, self.start
+        if waiting or self.held.tell() or len(block) - start > len(data):
+            self.held.write(data)
+            return
+        # The usual case: a chunk follows the small rest of another.
+        self.block, self.start, self.cursor, self._searched, self._base = (
+            block[start:] + data,
+            0,
+            0,
+            0,
+            self._base + start,
+        )
+
+    def feed_from(self, receive: Callable[[int], bytes], size: int) -> int:
+        """Keep what ``receive(size)`` returns, and return how many bytes that was.
+
+        A signal handler runs between two instructions of the interpreter, and this is one:
+        where *receive* is a C function, as the ``recv`` of a plain socket is, bytes that the
+        system has handed over are kept before anything can interrupt.
+        """
+        before = self.held.tell()
+        self.held.writelines(map(receive, (size,)))
+        return self.held.tell() - before
+
+    # Bytes are read
+
+    def read_exactly(self, size: int) -> bytes | None:
+        """Return the next *size* bytes; ``None``, and nothing read, if fewer are there."""
+        if self.cursor + size > len(self.block):
+            if size > self.available:
+                self.wait(size)
+                return None
+            self._join()
+        stop = self.cursor + size
+        data = self.block[self.cursor : stop]
+        self.cursor = self._searched = stop
+        return data
+
+    def read_until(self, delimiters: Sequence[bytes], longest: int, limit: int) -> bytes | None:
+        """Return the bytes before the first of *delimiters*, and read that delimiter as well.
+
+        ``None``, and nothing read, if none of them is there after *limit* bytes or fewer.
+        *longest* is the size of the longest delimiter.
+        """
+        found = self._find(delimiters, longest, limit)
+        if found is None:
+            self.wait()
+            return None
+        place, size = found
+        data = self.block[self.cursor : place]
+        self.cursor = self._searched = place + size
+        return data
+
+    def read_rest(self) -> bytes:
+        """Return all that is there."""
+        self._join()
+        data = self.block[self.cursor :]
+        self.cursor = self._searched = len(self.block)
+        return data
+
+    def peek_last(self, size: int) -> bytes:
+        """Return the last *size* bytes that are there, or all if there are fewer."""
+        self.wait()
+        with self.held.getbuffer() as view:
+            return bytes(view[max(self.cursor, len(view) - size) :])
+
+    # Messages begin
+
+    def drop_finished(self) -> None:
+        """Let go of the finished messages in the block."""
+        if self.start:
+            self.block, self.start, self.cursor, self._searched, self._base = (
+                self.block[self.start :],
+                0,
+                self.cursor - self.start,
+                self._searched - self.start,
+                self._base + self.start,
+            )
+
+    def rewind(self) -> None:
+        """Go back to the current message's first byte, which is then in the block."""
+        if self.taken is not None:
+            self._join(join(self.taken))
+        elif self.start == len(self.block) and self.held.tell():
+            self._join()
+        self.cursor = self._searched = self.start
+
+    def clear(self) -> bytes:
+        """Take out every byte, from the current message's first on."""
+        self.rewind()
+        data = self.read_rest()
+        self.block, self.cursor, self._searched = b"", 0, 0
+        return data
+
+    # Bytes move from one piece to the next
+
+    def _join(self, taken: bytes = b"") -> None:
+        """Make one block of all from the current message on."""
+        block = taken + self.block[self.start :] + self.held.getvalue()
+        moved = len(taken) - self.start
+        self.taken, self.block, self.held, self.start, self.cursor, self._searched, self._base = (
+            None if taken else self.taken,
+            block,
+            BytesIO(),
+            0,
+            self.cursor + moved,
+            self._searched + moved,
+            self._base - moved,
+        )
+
+    def wait(self, size: int = 1) -> None:
+        """Move the rest of the block to the front of ``held``, to gather *size* bytes there."""
+        if not self.block:
+            return
+        long = size >= LARGE_PIECE or self.cursor - self.start >= _LONG_MESSAGE
+        cut = self.cursor if long else self.start
+        held = BytesIO()
+        held.write(self.block[cut:])
+        held.write(self.held.getvalue())
+        self.taken, self.block, self.held, self.start, self.cursor, self._searched, self._base = (
+            append(self.taken, self.block[self.start : cut]),
+            b"",
+            held,
+            0,
+            self.cursor - cut,
+            self._searched - cut,
+            self._base + cut,
+        )
+
+    def _find(
+        self, delimiters: Sequence[bytes], longest: int, limit: int
+    ) -> tuple[int, int] | None:
+        """Return the place in the block and the size of the first delimiter after the cursor.
+
+        What was searched before is skipped, but for the last bytes: a delimiter may have begun.
+        """
+        searched = self._searched
+        if self.block:
+            found = first_of(delimiters, self.block, searched, self.cursor + limit)
+            if found is None:
+                self._searched = max(searched, len(self.block) - longest + 1)
+                if self.held.tell():
+                    self._join()
+                    return self._find(delimiters, longest, limit)
+            return found
+        with self.held.getbuffer() as view:
+            new = bytes(view[searched:])
+        found = first_of(delimiters, new, 0, self.cursor + limit - searched)
+        if found is None:
+            self._searched = max(searched, searched + len(new) - longest + 1)
+            return None
+        self._join()
+        return searched + found[0], found[1]
+
+
+def first_of(
+    delimiters: Sequence[bytes], data: bytes, start: int, last: int
+) -> tuple[int, int] | None:
+    """Return the place and the size of the delimiter that ends first in ``data[start:]``.
+
+    Of two that end together the longer counts.  None is found that starts after *last*.
+    """
+    found = None
+    end = len(data)
+    for delimiter in delimiters:
+        size = len(delimiter)
+        place = data.find(delimiter, start, min(end, last + size))
+        if place >= 0 and (found is None or place + size < end or size > found[1]):
+            found = place, size
+            end = place + size
+    return found
+
+
+def append(pieces: Pieces, piece: bytes) -> Pieces:
+    """Return *pieces* and then *piece*."""
+    return (pieces, piece, size_of(pieces) + len(piece)) if piece else pieces
+
+
+def size_of(pieces: Pieces) -> int:
+    """Return the size of all *pieces*, in bytes."""
+    return 0 if pieces is None else pieces[2]
+
+
+def join(pieces: Pieces) -> bytes:
+    """Return all *pieces* as one."""
+    parts = []
+    while pieces is not None:
+        pieces, piece, _ = pieces
+        parts.append(piece)
+    return b"".join(reversed(parts))
