@@ -1,0 +1,229 @@
+"""Whole messages over a connected stream socket: TCP, Unix, TLS, one end of a socketpair.
+
+``send_msg`` and ``recv_msg`` each carry one message.  Between two calls nothing is read ahead
+and nothing is kept back, so they mix with anything else that uses the socket.  Inside a
+message, when a timeout or a signal has cut a call short, what was received of it is kept
+beside the socket, and the next ``recv_msg`` goes on from there.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+from weakref import WeakKeyDictionary
+
+from .framer import StepwiseDecoder
+from .length_prefix import LengthPrefixFramer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from .delimiter import DelimiterFramer
+    from .framer import Buffer, Framer
+
+__all__ = ["recv_msg", "send_msg"]
+
+M = TypeVar("M")
+
+_DEFAULT_FRAMER = LengthPrefixFramer()
+
+# The most to take from the system in one call.
+_RECEIVE_SIZE = 256 * 1024
+# How far to look ahead for a delimiter: most lines are shorter than the first, and a long
+# message doubles it up to the second.
+_PEEK_SIZES = 4 * 1024, 64 * 1024
+_MSG_PEEK: int | None = getattr(socket, "MSG_PEEK", None)
+_HAS_SENDMSG = hasattr(socket.socket, "sendmsg")
+# Up to this size a copy of the message is cheaper than passing its parts to the system.
+_JOIN_SIZE = 16 * 1024
+# POSIX lets a system refuse more parts at once: _XOPEN_IOV_MAX in limits.h.
+_MOST_PARTS = 16
+
+
+@overload
+def send_msg(
+    sock: socket.socket, message: Buffer, *, framer: LengthPrefixFramer | DelimiterFramer = ...
+) -> None: ...
+@overload
+def send_msg(sock: socket.socket, message: M, *, framer: Framer[M]) -> None: ...
+def send_msg(sock: socket.socket, message: Any, *, framer: Framer[Any] = _DEFAULT_FRAMER) -> None:
+    """Send one whole message, as ``sendall`` sends bytes.
+
+    One thread may send on a socket at a time, while another receives.  A large message is not
+    copied.
+
+    Args:
+        sock: A connected, blocking stream socket; its timeout applies as it does to
+            ``sendall``.
+        message: What *framer* carries: bytes by default.
+        framer: The wire format, by default a 4-byte big-endian length before the payload.
+
+    Raises:
+        EncodeError: *framer* cannot carry *message*.  Nothing was sent.
+        TypeError: *message* is not of the type that *framer* carries.  Nothing was sent.
+        OSError: As the socket raised it; ``TimeoutError`` is one.
+        ConnectionError: An earlier ``send_msg`` on this socket was cut off in the middle of a
+            message.  The receiver could not tell where this one starts.
+        ValueError: *sock* is no stream socket.
+    """
+    parts = framer.encode_parts(message)
+    _state_of(sock).send(sock, parts)
+
+
+@overload
+def recv_msg(sock: socket.socket) -> bytes: ...
+@overload
+def recv_msg(sock: socket.socket, *, framer: Framer[M]) -> M: ...
+def recv_msg(sock: socket.socket, *, framer: Framer[Any] = _DEFAULT_FRAMER) -> Any:
+    """Receive one whole message, and not one byte more.
+
+    A call that a timeout, a ``BlockingIOError`` or an ``SSLWantReadError`` cuts short loses
+    nothing: the next call goes on with the same message.  So does a signal's exception, such
+    as ``KeyboardInterrupt``, on a plain socket; where it may have cost bytes, on a TLS socket,
+    the next call refuses to go on rather than misread the stream.
+
+    A delimiter is looked for in what the socket holds.  TLS cannot look ahead, so there it is
+    read byte by byte.
+
+    Args:
+        sock: A connected stream socket, blocking or not.
+        framer: The wire format, by default a 4-byte big-endian length before the payload.
+
+    Returns:
+        The message: bytes by default.
+
+    Raises:
+        EndOfStreamError: The peer has closed the connection, after a whole message or before
+            the first.
+        IncompleteMessageError: It has closed the connection inside a message.
+        DecodeError: What it sent breaks the format; :class:`MessageTooLargeError` is one.
+        OSError: As the socket raised it; ``TimeoutError`` and ``BlockingIOError`` are two.
+        ConnectionError: A signal cut off an earlier ``recv_msg`` where that may cost bytes.
+        ValueError: A message was received in part with another framer, or *sock* is no
+            stream socket.
+    """
+    state = _state_of(sock)
+    decoder = state.decoder_for(framer)
+    while (message := decoder.next_message()) is None:
+        state.receive(sock, decoder)
+    return message
+
+
+class _State:
+    """What is kept of one socket between calls: the part of a message, in either direction."""
+
+    __slots__ = ("_decoder", "_is_plain", "_is_receiving", "_is_sending")
+
+    def __init__(self, sock: socket.socket) -> None:
+        kind = getattr(sock, "type", socket.SOCK_STREAM)
+        if kind != socket.SOCK_STREAM:
+            raise ValueError(
+                f"expected a stream socket (SOCK_STREAM), not {kind!r}: datagrams keep their"
+                " boundaries, so framer.encode() and framer.decode() are enough there"
+            )
+        # A plain socket's methods are C functions: see StreamBuffer.feed_from().
+        self._is_plain = type(sock).recv is socket.socket.recv
+        self._decoder: StepwiseDecoder[Any] | None = None
+        # True only during a call, so if it is true at the start of one, another was cut off.
+        self._is_receiving = False
+        self._is_sending = False
+
+    # Sending
+
+    def send(self, sock: socket.socket, parts: Sequence[Buffer]) -> None:
+        """Send all of *parts*, or remember that the stream is broken."""
+        if self._is_sending:
+            raise ConnectionError(
+                "an earlier send_msg on this socket was cut off in the middle of a message:"
+                " close the connection, since the receiver cannot tell where the next one starts"
+            )
+        if len(parts) > _MOST_PARTS or sum(map(len, parts)) <= _JOIN_SIZE:
+            parts = (b"".join(parts),)
+        self._is_sending = True
+        for rest in self._begin(sock, parts):
+            sock.sendall(rest)
+        self._is_sending = False
+
+    def _begin(self, sock: socket.socket, parts: Sequence[Buffer]) -> Sequence[Buffer]:
+        """Send what the socket takes at once of *parts*, and return the rest.
+
+        A plain socket that raises here has sent nothing, and can be tried again.
+        """
+        if not self._is_plain:
+            return parts
+        try:
+            if len(parts) > 1 and _HAS_SENDMSG:
+                sent = sock.sendmsg(parts)
+            else:
+                sent = sock.send(parts[0])
+        except OSError:
+            self._is_sending = False
+            raise
+        return list(_skip(parts, sent))
+
+    # Receiving
+
+    def decoder_for(self, framer: Framer[M]) -> StepwiseDecoder[M]:
+        """Return the decoder of the message that is next, or was received in part."""
+        decoder = self._decoder
+        if decoder is None or decoder.framer is not framer:
+            if decoder is None or (decoder.framer != framer and decoder.is_idle):
+                decoder = self._decoder = StepwiseDecoder(framer)
+            elif decoder.framer != framer:
+                raise ValueError(
+                    f"a message in {decoder.framer!r} was received in part:"
+                    f" receive it before one in {framer!r}"
+                )
+        return decoder
+
+    def receive(self, sock: socket.socket, decoder: StepwiseDecoder[Any]) -> None:
+        """Feed *decoder* some bytes of the current message, or the end of the stream."""
+        if self._is_plain:
+            received = self._receive_plain(sock, decoder)
+        else:
+            received = self._receive_other(sock, decoder)
+        if not received:
+            decoder.feed_eof()
+
+    def _receive_plain(self, sock: socket.socket, decoder: StepwiseDecoder[Any]) -> int:
+        needed = decoder.bytes_waited_for
+        if decoder.seeks_delimiter and _MSG_PEEK is not None:
+            least, most = _PEEK_SIZES
+            ahead = sock.recv(min(max(least, decoder.bytes_held), most), _MSG_PEEK)
+            needed = decoder.bytes_wanted_of(ahead)
+        return decoder.feed_from(sock.recv, min(needed, _RECEIVE_SIZE))
+
+    def _receive_other(self, sock: socket.socket, decoder: StepwiseDecoder[Any]) -> int:
+        if self._is_receiving:
+            raise ConnectionError(
+                "a signal cut off an earlier recv_msg on this socket, and bytes may be lost:"
+                " close the connection"
+            )
+        self._is_receiving = True
+        try:
+            data = sock.recv(min(decoder.bytes_waited_for, _RECEIVE_SIZE))
+        except OSError:
+            self._is_receiving = False
+            raise
+        decoder.feed(data)
+        self._is_receiving = False
+        return len(data)
+
+
+def _skip(parts: Sequence[Buffer], size: int) -> Iterator[memoryview]:
+    """Yield what is left of *parts* after their first *size* bytes."""
+    for part in parts:
+        view = memoryview(part)
+        if size < view.nbytes:
+            yield view.cast("B")[size:]
+        size = max(0, size - view.nbytes)
+
+
+_states: WeakKeyDictionary[socket.socket, _State] = WeakKeyDictionary()
+
+
+def _state_of(sock: socket.socket) -> _State:
+    try:
+        return _states[sock]
+    except KeyError:
+        return _states.setdefault(sock, _State(sock))
