@@ -53,6 +53,14 @@ class Format(Generic[M]):
         return repr(self.framer)
 
 
+def carries(format: Format[Any], message: Any) -> bool:
+    """Return whether *message*, of any type, is one for *format*."""
+    try:
+        return format.accepts(message)
+    except TypeError:
+        return False
+
+
 # Messages
 
 # Few different bytes, so that delimiters, digits and lengths meet by chance.

@@ -25,16 +25,19 @@ from framing import (
     Framer,
     FramingError,
     HeaderBodyFramer,
+    HeaderMessage,
     IncompleteMessageError,
     LengthPrefixFramer,
     LineFramer,
     MessageTooLargeError,
     StructFramer,
 )
+from framing import buffer as buffer_module
+from framing.buffer import StreamBuffer
 from framing.framer import StepwiseDecoder
 
 from .netstring import NetstringFramer
-from .strategies import FORMATS, Format, chunks, streams
+from .strategies import FORMATS, Format, carries, chunks, streams
 
 every_format = pytest.mark.parametrize("format", FORMATS, ids=repr)
 
@@ -351,7 +354,73 @@ def test_the_end_is_told_apart(format: Format[Any]) -> None:
         decoder.feed(b"")
 
 
-# 5, linear time, is measured: tests/benchmarks/growth.py
+# 5. Linear time: each byte is moved and searched a bounded number of times.  (How long that
+# takes is measured by tests/benchmarks/growth.py.)
+
+
+class Work:
+    """Counts the bytes that buffers move and search."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.bytes = 0
+        for name in ("feed", "_join", "wait", "drop_finished"):
+            self._count_what_moves(monkeypatch, name)
+        first_of = buffer_module.first_of
+
+        def counted(delimiters: Any, data: bytes, start: int, last: int) -> Any:
+            found = first_of(delimiters, data, start, last)
+            self.bytes += (min(len(data), last) if found is None else sum(found)) - start
+            return found
+
+        monkeypatch.setattr(buffer_module, "first_of", counted)
+
+    def _count_what_moves(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        method = getattr(StreamBuffer, name)
+
+        def counted(buffer: StreamBuffer, *arguments: Any) -> Any:
+            before = buffer.block, buffer.held
+            result = method(buffer, *arguments)
+            if buffer.block is not before[0]:
+                self.bytes += len(buffer.block)
+            if buffer.held is not before[1]:
+                self.bytes += buffer.held.tell()
+            return result
+
+        monkeypatch.setattr(StreamBuffer, name, counted)
+
+
+@every_format
+@pytest.mark.parametrize("pattern", ["bytes", "small chunks", "one chunk", "backlog"])
+def test_work_is_linear_in_the_bytes(
+    format: Format[Any], pattern: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire = b"".join(map(format.framer.encode, large_and_small(format)))
+    stream = wire * (30_000 // len(wire) + 1)
+    work = Work(monkeypatch)
+    decoder = format.framer.decoder()
+    size = {"bytes": 1, "small chunks": 64, "one chunk": len(stream), "backlog": 500}[pattern]
+    for i in range(0, len(stream), size):
+        decoder.feed(stream[i : i + size])
+        if pattern == "backlog":
+            decoder.next_message()
+        else:
+            for _ in decoder:
+                pass
+    for _ in decoder:
+        pass
+    assert decoder.unread() == b""
+    assert work.bytes < 12 * len(stream)
+
+
+def large_and_small(format: Format[Any]) -> list[Any]:
+    candidates: list[Any] = [
+        *(b"", b"a", b"ab", b"x" * 9, b"x" * 250, b"x" * 20_000),
+        *("", "a", "x" * 20_000),
+        *(HeaderMessage({}, b""), HeaderMessage({}, bytes(20_000))),
+        *((7, b"alice", 1), (200,), (1.5, 2.5, True, b"c"), (b"abc", -5)),
+    ]
+    return [each for each in candidates if carries(format, each)]
+
 
 # 6. Bounded memory
 

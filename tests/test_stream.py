@@ -34,7 +34,7 @@ from framing import (
 from framing import stream as stream_module
 
 from .fakes import INTERRUPTIONS, ScriptedSocket, WrappedSocket
-from .strategies import FORMATS, Format
+from .strategies import FORMATS, Format, carries
 
 every_format = pytest.mark.parametrize("format", FORMATS, ids=repr)
 
@@ -86,14 +86,7 @@ def samples(format: Format[Any]) -> list[Any]:
         *(HeaderMessage({"id": 7}, b"hello"), HeaderMessage({}, b"")),
         *((7, b"alice", 1), (200,), (1.5, 2.5, True, b"c"), (b"pascal"[:5], -5)),
     ]
-    return [each for each in kinds if _carries(format, each)]
-
-
-def _carries(format: Format[Any], message: Any) -> bool:
-    try:
-        return format.accepts(message)
-    except TypeError:
-        return False
+    return [each for each in kinds if carries(format, each)]
 
 
 @every_format

@@ -152,7 +152,7 @@ class StreamBuffer:
     # Messages begin
 
     def drop_finished(self) -> None:
-        """Let go of the finished messages in the block."""
+        """Let go of the finished messages in the block, at the cost of copying the rest."""
         if self.start:
             self.block, self.start, self.cursor, self._searched, self._base = (
                 self.block[self.start :],

@@ -594,7 +594,8 @@ class Decoder(Generic[M]):
             buffer.cursor,
             None,
         )
-        buffer.drop_finished()
+        if buffer.start == len(buffer.block):
+            buffer.drop_finished()
         return self._ready
 
     def _wait(self, steps: Steps[M], request: ReadExactly | ReadUntil) -> None:
