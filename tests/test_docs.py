@@ -1,0 +1,89 @@
+"""Every example in the documentation and the docstrings runs, and says what is true."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+import re
+import socket
+from pathlib import Path
+
+import pytest
+
+import framing
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+MODULES = [
+    each.name
+    for each in pkgutil.iter_modules(framing.__path__, f"{framing.__name__}.")
+    if not each.name.endswith("__main__")
+]
+
+FORMATS = {"length_prefix", "delimiter", "header_body", "record"}
+CORE = {"errors", "buffer", "fields", "framer"}
+LAYERS: dict[str, set[str]] = {
+    "errors": set(),
+    "buffer": set(),
+    "fields": {"errors"},
+    "framer": {"errors", "buffer"},
+    **dict.fromkeys(FORMATS, CORE),
+    "stream": CORE | FORMATS,
+    "notation": CORE | FORMATS,
+    "demo": CORE | FORMATS | {"stream"},
+}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_blocks_run(page: Path) -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    assert blocks
+    # The blocks of a page are one program, as somebody who follows it would type.
+    namespace: dict[str, object] = {"__name__": "example"}
+    try:
+        exec(compile("\n".join(blocks), str(page), "exec"), namespace)  # noqa: S102
+    finally:
+        for value in namespace.values():
+            if isinstance(value, socket.socket):
+                value.close()
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_doctests_of_docstrings_pass(name: str) -> None:
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+def test_the_package_exports_what_its_modules_do() -> None:
+    core = ["errors", "framer", *FORMATS, "stream"]
+    modules = [importlib.import_module(f"{framing.__name__}.{name}") for name in core]
+    assert sorted(framing.__all__) == sorted(name for each in modules for name in each.__all__)
+    for module in modules:
+        for name in module.__all__:
+            assert getattr(framing, name) is getattr(module, name)
+
+
+def test_every_public_class_and_function_is_documented() -> None:
+    public = [getattr(framing, name) for name in framing.__all__]
+    for each in public:
+        if getattr(each, "__module__", "").startswith(framing.__name__):
+            assert inspect.getdoc(each), each
+            for name, member in inspect.getmembers(each):
+                if inspect.isfunction(member) and not name.startswith("_"):
+                    assert inspect.getdoc(member), member
+
+
+def test_imports_point_down() -> None:
+    """A module imports only those below it, and a wire format no other wire format."""
+    for name, below in LAYERS.items():
+        source = Path(str(importlib.import_module(f"{framing.__name__}.{name}").__file__))
+        text = source.read_text("utf-8")
+        imported = set(re.findall(r"^\s*from \.(\w+) import", text, re.MULTILINE))
+        typing_only = {"framer"} if name == "buffer" else set()  # the type Buffer
+        assert imported <= below | typing_only, name
+        assert "import framing" not in text.replace(">>> import framing", "").replace(
+            "    import framing", ""
+        )
+        if name in {"errors", "buffer", "fields", "framer", *FORMATS}:
+            assert not re.search(r"import (socket|ssl|select|threading|asyncio)\b", text), name
