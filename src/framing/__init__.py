@@ -9,6 +9,7 @@ This package puts the boundaries back.
     message = framing.recv_msg(sock)     # b"hello", whole, and nothing after it
 """
 
+from .decoder import Decoder
 from .delimiter import DelimiterFramer, LineFramer
 from .errors import (
     DecodeError,
@@ -19,10 +20,11 @@ from .errors import (
     MessageTooLargeError,
     TruncatedDatagramError,
 )
-from .framer import Buffer, Decoder, Framer, ReadExactly, ReadUntil, Steps
+from .framer import Buffer, Framer
 from .header_body import HeaderBodyFramer, HeaderMessage
 from .length_prefix import LengthPrefixFramer
 from .record import StructFramer
+from .requests import ReadExactly, ReadUntil, Steps
 from .stream import recv_msg, send_msg
 
 __all__ = [

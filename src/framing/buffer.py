@@ -16,8 +16,9 @@ is what has been read of a long message, set aside so that it is not moved again
 
 What it costs, whatever the sizes of the pieces fed:
 
-- Time linear in the bytes: each is copied a few times at most and never searched again.
-- Memory for what was fed and is not finished, never for what a peer announces.
+- Time linear in the bytes: each is copied a few times at most, and searched once.
+- Memory for the bytes fed, until the block that they are in is finished; never for what a
+  peer announces.
 
 Each change of state is one assignment of everything that changes, so that an exception out
 of a signal handler (``KeyboardInterrupt``) finds the state before it or the state after it,
@@ -30,7 +31,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from typing import TypeAlias
 
     from .framer import Buffer
@@ -38,9 +39,10 @@ if TYPE_CHECKING:
     # Pieces newest first, each with the size of all up to it: adding one copies none.
     Pieces: TypeAlias = "tuple[Pieces, bytes, int] | None"
 
-# A piece of this size on its way is gathered by itself, so that it becomes the block as it is.
+# A piece of this size is gathered by itself, so that it becomes the block as it is.  Below it,
+# moving the start of the message along costs less than keeping it apart.
 LARGE_PIECE = 64 * 1024
-# This much of a message that was read is worth setting aside rather than moving again.
+# This much that was read of a message is set aside rather than moved again.
 _LONG_MESSAGE = 4 * 1024
 
 
@@ -76,8 +78,7 @@ class StreamBuffer:
     @property
     def size(self) -> int:
         """How many bytes there are from the current message's first on."""
-        taken = 0 if self.taken is None else self.taken[2]
-        return taken + len(self.block) - self.start + self.held.tell()
+        return size_of(self.taken) + len(self.block) - self.start + self.held.tell()
 
     # Bytes come in
 
@@ -113,7 +114,7 @@ class StreamBuffer:
         """Return the next *size* bytes; ``None``, and nothing read, if fewer are there."""
         if self.cursor + size > len(self.block):
             if size > self.available:
-                self.wait(size)
+                self.gather(size)
                 return None
             self._join()
         stop = self.cursor + size
@@ -121,19 +122,17 @@ class StreamBuffer:
         self.cursor = self._searched = stop
         return data
 
-    def read_until(self, delimiters: Sequence[bytes], longest: int, limit: int) -> bytes | None:
-        """Return the bytes before the first of *delimiters*, and read that delimiter as well.
+    def read_until(self, delimiter: bytes, limit: int) -> bytes | None:
+        """Return the bytes before *delimiter*, and read it as well.
 
-        ``None``, and nothing read, if none of them is there after *limit* bytes or fewer.
-        *longest* is the size of the longest delimiter.
+        ``None``, and nothing read, if it does not come after *limit* bytes or fewer.
         """
-        found = self._find(delimiters, longest, limit)
-        if found is None:
-            self.wait()
+        place = self._find(delimiter, limit)
+        if place < 0:
+            self.gather()
             return None
-        place, size = found
         data = self.block[self.cursor : place]
-        self.cursor = self._searched = place + size
+        self.cursor = self._searched = place + len(delimiter)
         return data
 
     def read_rest(self) -> bytes:
@@ -143,9 +142,9 @@ class StreamBuffer:
         self.cursor = self._searched = len(self.block)
         return data
 
-    def peek_last(self, size: int) -> bytes:
+    def last(self, size: int) -> bytes:
         """Return the last *size* bytes that are there, or all if there are fewer."""
-        self.wait()
+        self.gather()
         with self.held.getbuffer() as view:
             return bytes(view[max(self.cursor, len(view) - size) :])
 
@@ -170,11 +169,15 @@ class StreamBuffer:
             self._join()
         self.cursor = self._searched = self.start
 
-    def clear(self) -> bytes:
-        """Take out every byte, from the current message's first on."""
+    def clear(self, before: bytes = b"") -> bytes:
+        """Take out every byte, *before* and then from the current message's first on.
+
+        The stream then goes on where *before* began.
+        """
         self.rewind()
-        data = self.read_rest()
+        data = before + self.read_rest()
         self.block, self.cursor, self._searched = b"", 0, 0
+        self._base -= len(before)
         return data
 
     # Bytes move from one piece to the next
@@ -193,7 +196,7 @@ class StreamBuffer:
             self._base - moved,
         )
 
-    def wait(self, size: int = 1) -> None:
+    def gather(self, size: int = 1) -> None:
         """Move the rest of the block to the front of ``held``, to gather *size* bytes there."""
         if not self.block:
             return
@@ -212,48 +215,30 @@ class StreamBuffer:
             self._base + cut,
         )
 
-    def _find(
-        self, delimiters: Sequence[bytes], longest: int, limit: int
-    ) -> tuple[int, int] | None:
-        """Return the place in the block and the size of the first delimiter after the cursor.
+    def _find(self, delimiter: bytes, limit: int) -> int:
+        """Return where in the block *delimiter* first is after the cursor; -1 if it is not.
 
-        What was searched before is skipped, but for the last bytes: a delimiter may have begun.
+        What was searched before is skipped, but for the last bytes: it may have begun there.
         """
+        size = len(delimiter)
         searched = self._searched
+        end = self.cursor + limit + size
         if self.block:
-            found = first_of(delimiters, self.block, searched, self.cursor + limit)
-            if found is None:
-                self._searched = max(searched, len(self.block) - longest + 1)
+            place = self.block.find(delimiter, searched, end)
+            if place < 0:
+                self._searched = max(searched, len(self.block) - size + 1)
                 if self.held.tell():
                     self._join()
-                    return self._find(delimiters, longest, limit)
-            return found
+                    return self._find(delimiter, limit)
+            return place
         with self.held.getbuffer() as view:
-            new = bytes(view[searched:])
-        found = first_of(delimiters, new, 0, self.cursor + limit - searched)
-        if found is None:
-            self._searched = max(searched, searched + len(new) - longest + 1)
-            return None
+            new = bytes(view[searched:end])
+        place = new.find(delimiter)
+        if place < 0:
+            self._searched = max(searched, searched + len(new) - size + 1)
+            return -1
         self._join()
-        return searched + found[0], found[1]
-
-
-def first_of(
-    delimiters: Sequence[bytes], data: bytes, start: int, last: int
-) -> tuple[int, int] | None:
-    """Return the place and the size of the delimiter that ends first in ``data[start:]``.
-
-    Of two that end together the longer counts.  None is found that starts after *last*.
-    """
-    found = None
-    end = len(data)
-    for delimiter in delimiters:
-        size = len(delimiter)
-        place = data.find(delimiter, start, min(end, last + size))
-        if place >= 0 and (found is None or place + size < end or size > found[1]):
-            found = place, size
-            end = place + size
-    return found
+        return searched + place
 
 
 def append(pieces: Pieces, piece: bytes) -> Pieces:

@@ -15,13 +15,15 @@ from itertools import repeat
 from typing import TYPE_CHECKING
 
 from .errors import DecodeError, EncodeError
-from .framer import Framer, ReadUntil, payload_view
+from .framer import Framer, check_limit, payload_view
+from .requests import ReadUntil
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Literal
 
-    from .framer import Buffer, Steps
+    from .framer import Buffer
+    from .requests import Steps
 
 __all__ = ["DelimiterFramer", "LineFramer"]
 
@@ -65,6 +67,7 @@ class DelimiterFramer(Framer[bytes]):
             raise ValueError("the delimiter is one byte or more, not empty")
         if final not in ("error", "emit"):
             raise ValueError(f"final is 'error' or 'emit', not {final!r}")
+        check_limit("max_size", max_size)
         payload = ReadUntil(
             delimiter, limit=max_size, limit_name="max_size", or_end=final == "emit"
         )
@@ -177,7 +180,8 @@ class LineFramer(Framer[str]):
     _line: ReadUntil
 
     def __init__(self, encoding: str = "utf-8", *, max_size: int = 1024 * 1024) -> None:
-        line = ReadUntil(b"\r\n", b"\n", limit=max_size, limit_name="max_size", or_end=True)
+        check_limit("max_size", max_size)
+        line = ReadUntil(b"\n", limit=max_size, limit_name="max_size", optional=b"\r", or_end=True)
         super().__init__(encoding=_line_encoding(encoding), max_size=max_size, _line=line)
 
     def encode_parts(self, message: str) -> tuple[bytes, bytes]:

@@ -6,6 +6,8 @@ that says how many bytes of payload follow.
 
 from __future__ import annotations
 
+import re
+from functools import partial
 from struct import Struct
 from struct import error as StructError
 
@@ -24,7 +26,14 @@ _FIRST_BYTES = {
 }
 
 
-def portable_struct(format: str) -> Struct:
+class PortableStruct(Struct):
+    """A compiled format that can be pickled, as framers can."""
+
+    def __reduce__(self) -> tuple[type[PortableStruct], tuple[str]]:
+        return PortableStruct, (self.format,)
+
+
+def portable_struct(format: str) -> PortableStruct:
     """Compile a ``struct`` *format* whose layout does not depend on the machine.
 
     Raises:
@@ -34,14 +43,16 @@ def portable_struct(format: str) -> Struct:
     if not isinstance(format, str):
         raise TypeError(f"a struct format is a str such as '!I', not {format!r}")
     if format[:1] not in ("!", "<", ">"):
-        codes = format.lstrip("@=")
+        codes = format.lstrip("@=") or "I"
         raise ValueError(
             f"the layout of the struct format {format!r} depends on the machine: write"
             f" '!{codes}' for big-endian (network byte order) or '<{codes}' for little-endian"
         )
+    if re.search(r"(?<!\d)0+p", format):
+        raise ValueError(f"a Pascal string of no size, 0p, in {format!r}: write 1p or more")
     try:
-        return Struct(format)
-    except StructError as error:
+        return PortableStruct(format)
+    except (StructError, UnicodeError) as error:
         raise ValueError(f"{format!r} is no struct format: {error}") from None
 
 
@@ -75,6 +86,9 @@ class LengthField:
         self.width = field.size
         self._included = field.size if includes_itself else 0
         self.max_payload = 2**bits - 1 - self._included
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return partial(LengthField, includes_itself=self._included > 0), (self._struct.format,)
 
     def pack(self, payload_size: int) -> bytes:
         """Return the field that announces *payload_size* bytes, ``max_payload`` at most."""

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import DecodeError, EncodeError
 from .fields import LengthField
-from .framer import Framer, ReadExactly, check_limit, payload_view
+from .framer import Framer, check_limit, payload_view
+from .requests import ReadExactly
 
 if TYPE_CHECKING:
-    from .framer import Steps
+    from .requests import Steps
 
 __all__ = ["HeaderBodyFramer", "HeaderMessage"]
 
@@ -206,15 +208,15 @@ def _check_surrogates(header: dict[str, Any]) -> None:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
         raise DecodeError(f"expected a header without the key {twice!r} twice in one object")
     return members
 
 
 def _integer(digits: str) -> int:
-    if len(digits) > _MAX_DIGITS:
-        raise DecodeError(f"expected integers of at most {_MAX_DIGITS} digits, not {len(digits)}")
+    size = len(digits.lstrip("-"))
+    if size > _MAX_DIGITS:
+        raise DecodeError(f"expected integers of at most {_MAX_DIGITS} digits, not {size}")
     return int(digits)
 
 

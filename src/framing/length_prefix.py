@@ -13,12 +13,14 @@ from struct import error as StructError
 from typing import TYPE_CHECKING
 
 from .fields import LengthField
-from .framer import Framer, ReadExactly, check_limit, payload_view
+from .framer import Framer, check_limit, payload_view
+from .requests import ReadExactly
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .framer import Buffer, Steps
+    from .framer import Buffer
+    from .requests import Steps
 
 __all__ = ["LengthPrefixFramer"]
 

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import EncodeError
 from .fields import portable_struct
-from .framer import BATCH_SIZE, Framer, ReadExactly
+from .framer import BATCH_SIZE, Framer
+from .requests import ReadExactly
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from struct import Struct
 
-    from .framer import Steps
+    from .requests import Steps
 
 __all__ = ["StructFramer"]
 
@@ -105,4 +106,4 @@ def _is_same(sent: object, received: object) -> bool:
     """Return whether *received* is *sent*, but for the padding of an ``s`` and for rounding."""
     if isinstance(sent, (bytes, bytearray)) and isinstance(received, bytes):
         return received == sent.ljust(len(received), b"\0") or received == sent
-    return isinstance(received, float) or received == sent
+    return (isinstance(sent, float) and isinstance(received, float)) or received == sent

@@ -12,7 +12,7 @@ import socket
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 from weakref import WeakKeyDictionary
 
-from .framer import StepwiseDecoder
+from .decoder import StepwiseDecoder
 from .length_prefix import LengthPrefixFramer
 
 if TYPE_CHECKING:
@@ -122,7 +122,10 @@ class _State:
                 " boundaries, so framer.encode() and framer.decode() are enough there"
             )
         # A plain socket's methods are C functions: see StreamBuffer.feed_from().
-        self._is_plain = type(sock).recv is socket.socket.recv
+        self._is_plain = all(
+            getattr(type(sock), name, None) is getattr(socket.socket, name, None)
+            for name in ("recv", "send", "sendmsg", "sendall")
+        )
         self._decoder: StepwiseDecoder[Any] | None = None
         # True only during a call, so if it is true at the start of one, another was cut off.
         self._is_receiving = False
@@ -151,15 +154,18 @@ class _State:
         """
         if not self._is_plain:
             return parts
+        sent: list[int] = []
         try:
+            # One step for a signal handler, so that an exception out of one is told apart from
+            # the socket's own: there is a number if bytes went out.
             if len(parts) > 1 and _HAS_SENDMSG:
-                sent = sock.sendmsg(parts)
+                sent.extend(map(sock.sendmsg, (parts,)))
             else:
-                sent = sock.send(parts[0])
-        except OSError:
-            self._is_sending = False
+                sent.extend(map(sock.send, parts[:1]))
+        except BaseException:
+            self._is_sending = bool(sent)
             raise
-        return list(_skip(parts, sent))
+        return list(_skip(parts, sent[0]))
 
     # Receiving
 
@@ -202,12 +208,24 @@ class _State:
         self._is_receiving = True
         try:
             data = sock.recv(min(decoder.bytes_waited_for, _RECEIVE_SIZE))
-        except OSError:
-            self._is_receiving = False
+        except OSError as error:
+            self._is_receiving = not _is_raised_by(sock, error)
             raise
         decoder.feed(data)
         self._is_receiving = False
         return len(data)
+
+
+def _is_raised_by(sock: socket.socket, error: OSError) -> bool:
+    """Return whether *sock* raised *error* in ``recv``, and not a signal handler meanwhile.
+
+    A handler is a function of Python, so its own frame is the one that raised.
+    """
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    module = traceback.tb_frame.f_globals.get("__name__") if traceback is not None else None
+    return module == type(sock).recv.__module__
 
 
 def _skip(parts: Sequence[Buffer], size: int) -> Iterator[memoryview]:
