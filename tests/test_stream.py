@@ -10,6 +10,7 @@ import struct
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -343,6 +344,79 @@ def test_a_send_cut_off_by_a_signal_breaks_the_stream() -> None:
     assert sock.sent == b"\0\0"
     with pytest.raises(ConnectionError, match="cut off"):
         send_msg(sock, b"hello")
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs setitimer")
+@pytest.mark.parametrize("make_pair", [unix_pair, wrapped_pair])
+def test_a_handlers_timeout_is_not_taken_for_the_sockets(make_pair: Callable[[], Pair]) -> None:
+    """``signal.alarm`` with a handler that raises TimeoutError is a common way to give up."""
+    client, server = make_pair()
+    with client, server, raising_after(0.05, TimeoutError("from the handler")):
+        client.settimeout(None)
+        with pytest.raises(TimeoutError, match="from the handler"):
+            send_msg(client, bytes(16 * 1024 * 1024))  # the peer reads nothing
+        with pytest.raises(ConnectionError, match="cut off in the middle of a message"):
+            send_msg(client, b"next")
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs setitimer")
+def test_a_handlers_timeout_before_anything_was_sent_does_no_harm() -> None:
+    client, server = unix_pair()
+    with client, server:
+        client.setblocking(False)
+        filler = fill(client)
+        client.settimeout(None)
+        with raising_after(0.05, TimeoutError("from the handler")), pytest.raises(TimeoutError):
+            send_msg(client, b"hello")
+        receive_exactly(server, filler)
+        send_msg(client, b"hello")
+        assert recv_msg(server) == b"hello"
+
+
+@contextmanager
+def raising_after(seconds: float, error: Exception) -> Iterator[None]:
+    def handler(*_: object) -> None:
+        raise error
+
+    previous = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+def test_a_handlers_error_inside_recv_is_not_taken_for_the_sockets() -> None:
+    class Interrupted(ScriptedSocket):
+        """Bytes have left the system when a handler, which lives elsewhere, raises."""
+
+        def recv(self, bufsize: int) -> bytes:
+            super().recv(min(2, bufsize))
+            exec("raise TimeoutError", {"__name__": "a handler's module"})  # noqa: S102
+            return b""
+
+    sock: Any = Interrupted(b"\0\0\0\5hello")
+    with pytest.raises(TimeoutError):
+        recv_msg(sock)
+    with pytest.raises(ConnectionError, match="bytes may be lost"):
+        recv_msg(sock)
+
+
+def test_a_subclass_that_overrides_sending_is_used() -> None:
+    class Counting(socket.socket):
+        sent = 0
+
+        def sendall(self, data: Any, flags: int = 0, /) -> None:
+            self.sent += memoryview(data).nbytes
+            super().sendall(data, flags)
+
+    client, server = unix_pair()
+    counting = Counting(client.family, client.type, client.proto, client.detach())
+    with counting, server:
+        send_msg(counting, b"hello")
+        assert counting.sent == 9
+        assert recv_msg(server) == b"hello"
 
 
 def test_a_receive_cut_off_by_a_signal_where_bytes_may_be_lost_is_refused() -> None:

@@ -1,0 +1,351 @@
+"""What is particular to ``HeaderBodyFramer``: above all, which headers it refuses, both ways."""
+
+from __future__ import annotations
+
+import copy
+import json
+from enum import IntEnum
+from typing import Any
+
+import pytest
+
+from framing import (
+    DecodeError,
+    Decoder,
+    EncodeError,
+    HeaderBodyFramer,
+    HeaderMessage,
+    IncompleteMessageError,
+    MessageTooLargeError,
+)
+
+FRAMER = HeaderBodyFramer()
+
+
+def wire(header: str | bytes, body: bytes = b"") -> bytes:
+    """Return what a peer may send that checks nothing."""
+    data = header.encode() if isinstance(header, str) else header
+    return len(data).to_bytes(4, "big") + data + body
+
+
+def refusal(data: bytes, framer: HeaderBodyFramer = FRAMER) -> str:
+    """Return the text of the error that *data* is, behind a good message, however it is cut."""
+    good = framer.encode(HeaderMessage({}, b""))
+    stream = good + data
+    errors = []
+    for cuts in ([stream], [stream[i : i + 1] for i in range(len(stream))]):
+        decoder = framer.decoder()
+        messages: list[HeaderMessage] = []
+        with pytest.raises(DecodeError) as caught:
+            feed_all(decoder, cuts, messages)
+        assert len(messages) == 1
+        errors.append(caught.value)
+    assert errors[0] == errors[1]
+    place = f" (in the message at byte {len(good)} of the stream)"
+    assert str(errors[0]).endswith(place)
+    return str(errors[0]).removesuffix(place)
+
+
+def feed_all(
+    decoder: Decoder[HeaderMessage], chunks: list[bytes], messages: list[HeaderMessage]
+) -> None:
+    for chunk in chunks:
+        messages.extend(decoder.feed(chunk))
+
+
+# What the peer may not send
+
+
+def nested(depth: int, *, brackets: str = "[]", inside: str = "") -> str:
+    """Return a header that nests *depth* deep, itself counted."""
+    opening, closing = ("[", "]") if brackets == "[]" else ('{"k":', "}")
+    levels = depth - 1
+    value = opening * levels + (inside or ("0" if brackets != "[]" else "")) + closing * levels
+    return f'{{"size":0,"v":{value or 0}}}'
+
+
+REFUSED = [
+    (b'{"size":0,"k":"\xff"}', "expected a header in UTF-8: 'utf-8' codec can't decode byte 0xff"),
+    (b'{"size":0,"k":"\xed\xa0\x80"}', "expected a header in UTF-8: "),  # a surrogate
+    ('{"size":0}'.encode("utf-16"), "expected a header in UTF-8: "),
+    ('{"size":0}'.encode("utf-8-sig"), "expected a header in JSON: "),  # a byte order mark
+    (b"", "expected a header in JSON: Expecting value: line 1 column 1 (char 0)"),
+    (b"GET / HTTP/1.1", "expected a header in JSON: "),
+    (b'{"size":0', "expected a header in JSON: "),
+    (b'{"size":0}{}', "expected a header in JSON: Extra data"),
+    (b"{'size':0}", "expected a header in JSON: "),
+    (b'{"size":0,}', "expected a header in JSON: "),
+    (b'{"size":00}', "expected a header in JSON: "),
+    (b'{"size":0,"k":"\n"}', "expected a header in JSON: "),
+    (b"[]", "expected a JSON object as header, not '[]'"),
+    (b'"size"', "expected a JSON object as header, not '\"size\"'"),
+    (b"5", "expected a JSON object as header, not '5'"),
+    (b"null", "expected a JSON object as header, not 'null'"),
+    (b'{"size":0,"size":0}', "expected a header without the key 'size' twice in one object"),
+    (b'{"size":0,"s\\u0069ze":0}', "expected a header without the key 'size' twice in one object"),
+    (b'{"size":0,"v":[{"a":{"k":1,"j":2,"k":1}}]}', "expected a header without the key 'k' twice"),
+    (b'{"size":0,"k":NaN}', "expected finite numbers, not NaN"),
+    (b'{"size":0,"k":[Infinity]}', "expected finite numbers, not Infinity"),
+    (b'{"size":0,"k":-Infinity}', "expected finite numbers, not -Infinity"),
+    (b'{"size":0,"k":1e400}', "expected finite numbers, not 1e400"),
+    (b'{"size":0,"k":-1e400}', "expected finite numbers, not -1e400"),
+    (b'{"size":0,"k":' + b"9" * 400 + b".0}", "expected finite numbers, not 9999999"),
+    (b'{"size":0,"k":"\\ud800"}', "expected a header of Unicode text, not a lone surrogate"),
+    (b'{"size":0,"\\udfff":1}', "expected a header of Unicode text, not a lone surrogate"),
+    (b'{"size":0,"k":[["\\udc00\\ud800"]]}', "expected a header of Unicode text, not a lone"),
+    (
+        b'{"size":0,"k":' + b"1" * 641 + b"}",
+        "expected integers of at most 640 digits, not 641",
+    ),
+    (b'{"size":0,"k":' + b"1" * 5000 + b"}", "expected integers of at most 640 digits, not 5000"),
+    (b"{}", "expected a header with the key 'size'"),
+    (b'{"Size":0}', "expected a header with the key 'size'"),
+    (b'{"v":{"size":0}}', "expected a header with the key 'size'"),
+    (b'{"size":true}', "expected the size of the body in 'size', not True"),
+    (b'{"size":false}', "expected the size of the body in 'size', not False"),
+    (b'{"size":null}', "expected the size of the body in 'size', not None"),
+    (b'{"size":"5"}', "expected the size of the body in 'size', not '5'"),
+    (b'{"size":5.0}', "expected the size of the body in 'size', not 5.0"),
+    (b'{"size":[]}', "expected the size of the body in 'size', not []"),
+    (b'{"size":-1}', "expected the size of the body in 'size', not -1"),
+    (nested(65).encode(), "expected a header that nests at most 64 deep"),
+    (nested(65, brackets="{}").encode(), "expected a header that nests at most 64 deep"),
+    (nested(10_000).encode(), "expected a header that nests at most 64 deep"),
+    (b"[" * 60_000, "expected a header that nests at most 64 deep"),
+]
+
+
+@pytest.mark.parametrize(("header", "text"), REFUSED, ids=lambda each: repr(each)[:40])
+def test_a_bad_header_is_refused_and_the_error_says_why(header: bytes, text: str) -> None:
+    assert refusal(wire(header)).startswith(text)
+
+
+def test_a_size_above_the_limit_is_too_large() -> None:
+    framer = HeaderBodyFramer(max_size=10)
+    for size in (9, 10):
+        body = bytes(size)
+        assert framer.decode(wire(f'{{"size":{size}}}', body)).body == body
+    with pytest.raises(MessageTooLargeError) as caught:
+        framer.decoder().feed(wire('{"size":11}')).next_message()
+    assert caught.value == MessageTooLargeError(
+        "expected a payload of at most 10 bytes (max_size), not 11", size=11, limit=10, offset=0
+    )
+    huge = "9" * 640
+    with pytest.raises(MessageTooLargeError) as caught:
+        framer.decoder().feed(wire(f'{{"size":{huge}}}')).next_message()
+    assert caught.value.size == int(huge)
+
+
+# What cannot be sent
+
+
+class Number(IntEnum):
+    FIVE = 5
+
+
+CIRCLE: dict[str, Any] = {}
+CIRCLE["self"] = CIRCLE
+
+
+def deep(depth: int) -> dict[str, Any]:
+    """Return a header that nests *depth* deep, itself counted."""
+    value: Any = 0
+    for _ in range(depth - 1):
+        value = [value]
+    return {"v": value}
+
+
+CHANGED = "the header would come back changed: its keys are to be strings, and its values"
+NOT_JSON = "the header is not what JSON can carry: "
+WOULD_REFUSE = "the reader would refuse the header: expected "
+
+
+@pytest.mark.parametrize(
+    ("header", "text"),
+    [
+        ({"k": (1, 2)}, CHANGED),
+        ({"k": [()]}, CHANGED),
+        ({1: "a"}, CHANGED),
+        ({None: "a"}, CHANGED),
+        ({"k": {True: 1}}, CHANGED),
+        ({1.5: "a"}, CHANGED),
+        ({1: "a", "1": "b"}, WOULD_REFUSE + "a header without the key '1' twice"),
+        ({(1, 2): "a"}, NOT_JSON),
+        ({b"k": "a"}, NOT_JSON),
+        ({"k": {1, 2}}, NOT_JSON),
+        ({"k": b"bytes"}, NOT_JSON),
+        ({"k": 1j}, NOT_JSON),
+        ({"k": object()}, NOT_JSON),
+        ({"k": float("nan")}, NOT_JSON),
+        ({"k": [float("inf")]}, NOT_JSON),
+        ({"k": "\ud800"}, NOT_JSON),
+        ({"\udfff": 1}, NOT_JSON),
+        (CIRCLE, NOT_JSON),
+        (deep(65), WOULD_REFUSE + "a header that nests at most 64 deep"),
+        (deep(100_000), NOT_JSON),
+        ({"k": 10**640}, WOULD_REFUSE + "integers of at most 640 digits, not 641"),
+        ({"k": "x" * 70_000}, "expected a header of at most 65536 bytes (max_header_size), not 70"),
+    ],
+    ids=lambda each: each[:20] if isinstance(each, str) else "",
+)
+def test_a_header_that_would_not_come_back_is_refused(header: dict[Any, Any], text: str) -> None:
+    with pytest.raises(EncodeError) as caught:
+        FRAMER.encode(HeaderMessage(header, b"body"))
+    assert str(caught.value).startswith(text)
+
+
+@pytest.mark.parametrize("size", [4, 6, -5, True, False, None, "5", [5], 5.5], ids=repr)
+def test_a_conflicting_size_is_refused(size: object) -> None:
+    with pytest.raises(EncodeError) as caught:
+        FRAMER.encode(HeaderMessage({"size": size}, b"hello"))
+    assert str(caught.value) == (
+        f"header['size'] is {size!r}, and the body has 5 bytes:"
+        " leave the size out, and it is filled in"
+    )
+
+
+@pytest.mark.parametrize("size", [True, False])
+def test_true_and_false_are_no_sizes_even_where_they_count_right(size: bool) -> None:
+    with pytest.raises(EncodeError, match=r"header\['size'\] is (True|False)"):
+        FRAMER.encode(HeaderMessage({"size": size}, bytes(size)))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [None, b"body", {"size": 4}, [{}, b""], ({},), ({}, b"", b""), ([], b""), ("{}", b"")],
+    ids=repr,
+)
+def test_what_is_no_header_and_body_is_a_type_error(message: Any) -> None:
+    with pytest.raises(TypeError) as caught:
+        FRAMER.encode(message)
+    kind = type(message).__name__
+    assert str(caught.value) == f"expected HeaderMessage(header, body), not {kind}"
+
+
+@pytest.mark.parametrize("body", ["text", None, 5])
+def test_a_body_that_is_no_bytes_is_a_type_error(body: Any) -> None:
+    with pytest.raises(TypeError, match="expected bytes, bytearray or memoryview, not"):
+        FRAMER.encode(HeaderMessage({}, body))
+
+
+def test_a_body_above_the_limit_is_refused() -> None:
+    framer = HeaderBodyFramer(max_size=5)
+    assert framer.encode(HeaderMessage({}, b"hello")).endswith(b"hello")
+    with pytest.raises(EncodeError) as caught:
+        framer.encode(HeaderMessage({}, b"hello!"))
+    assert str(caught.value) == "expected a payload of at most 5 bytes (max_size), not 6"
+
+
+# What both sides take
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        nested(64),
+        nested(64, brackets="{}"),
+        nested(64, inside='"' + "[{" * 100 + '"'),
+        nested(64, inside=r'"\"[[[\\", "]]}", "\\"'),
+        '{"size":0,"k":"' + "[" * 10_000 + '"}',
+        '{"size":0,"' + "{" * 10_000 + '":"\\""}',
+        '{"size":0,"v":[' + ",".join(["[]"] * 1000) + "]}",
+        '{"size":0,"k":' + "1" * 640 + "}",
+        '{"size":0,"k":"\\ud83d\\ude00"}',
+        '{"size":0,"k":"\\\\ud800"}',
+        '{"size":0,"k":[{"k":{"k":1}},{"k":2}]}',
+        '{"size":0,"k":[1e308,-1e308,1e-400,0.1,-0.0]}',
+        ' {\t"size" :\r\n0 } ',
+        '{"size":-0}',
+    ],
+    ids=lambda each: each[:30],
+)
+def test_a_header_within_the_rules_is_taken_and_can_be_sent_on(header: str) -> None:
+    message = FRAMER.decode(wire(header))
+    assert message == HeaderMessage(json.loads(header), b"")
+    assert FRAMER.decode(FRAMER.encode(message)) == message
+
+
+@pytest.mark.parametrize(
+    "header", [deep(64), {"k": 10**639}, {"k": Number.FIVE}, {"size": 5.0}, {"": "\0\x7f\u2028"}]
+)
+def test_what_comes_back_equal_is_sent(header: dict[str, Any]) -> None:
+    received = FRAMER.decode(FRAMER.encode(HeaderMessage(header, b"hello")))
+    assert received == HeaderMessage({**header, "size": 5}, b"hello")
+
+
+def test_the_senders_header_is_not_modified() -> None:
+    header: dict[str, Any] = {"name": "a.txt", "v": [1, {"k": None}]}
+    before = copy.deepcopy(header)
+    assert FRAMER.decode(FRAMER.encode(HeaderMessage(header, b"hi"))).header["size"] == 2
+    assert header == before
+
+
+def test_any_pair_will_do_and_any_bytes_as_body() -> None:
+    pair: Any = ({}, bytearray(b"hi"))
+    message = FRAMER.decode(FRAMER.encode(pair))
+    assert message == HeaderMessage({"size": 2}, b"hi")
+    assert type(message) is HeaderMessage
+    assert type(message.body) is bytes
+
+
+def test_the_body_is_not_copied_to_be_sent() -> None:
+    body = b"x" * 1000
+    assert FRAMER.encode_parts(HeaderMessage({}, body))[1] is body
+
+
+def test_the_size_key_can_have_any_name() -> None:
+    framer = HeaderBodyFramer(size_key="长度")
+    header = {"size": "XL"}
+    received = framer.decode(framer.encode(HeaderMessage(header, b"hi")))
+    assert received == HeaderMessage({"size": "XL", "长度": 2}, b"hi")
+    assert refusal(wire('{"size":0}'), framer) == "expected a header with the key '长度'"
+
+
+# Options
+
+
+@pytest.mark.parametrize("key", [None, 5, b"size"], ids=repr)
+def test_the_size_key_is_a_str(key: Any) -> None:
+    with pytest.raises(TypeError) as caught:
+        HeaderBodyFramer(size_key=key)
+    assert str(caught.value) == f"size_key is a str, as every key in JSON is, not {key!r}"
+
+
+@pytest.mark.parametrize("name", ["max_size", "max_header_size"])
+@pytest.mark.parametrize(
+    ("limit", "error"), [(-1, ValueError), (1.5, TypeError), (True, TypeError), (None, TypeError)]
+)
+def test_a_limit_is_a_number_of_bytes(name: str, limit: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match=f"^{name} is a number of bytes"):
+        HeaderBodyFramer(**{name: limit})
+
+
+@pytest.mark.parametrize(("format", "largest"), [("!B", 255), ("<b", 127), ("!H", 65_535)])
+def test_max_header_size_is_lowered_to_what_the_length_can_hold(format: str, largest: int) -> None:
+    limits = [
+        HeaderBodyFramer(format, max_header_size=largest + more).max_header_size
+        for more in (-1, 0, 1)
+    ]
+    assert limits == [largest - 1, largest, largest]
+    assert HeaderBodyFramer(format).max_size == 16 * 1024 * 1024
+
+
+def test_the_header_limit_holds_to_the_byte_both_ways() -> None:
+    framer = HeaderBodyFramer(max_header_size=10)
+    message = HeaderMessage({"size": 0}, b"")
+    assert framer.decode(framer.encode(message)) == message
+    with pytest.raises(EncodeError) as sent:
+        framer.encode(HeaderMessage({}, bytes(10)))
+    assert str(sent.value) == "expected a header of at most 10 bytes (max_header_size), not 11"
+    with pytest.raises(MessageTooLargeError) as received:
+        framer.decoder().feed(b"\0\0\0\x0b").next_message()
+    assert (received.value.size, received.value.limit) == (11, 10)
+
+
+def test_an_end_inside_the_body_tells_the_whole_size() -> None:
+    data = FRAMER.encode(HeaderMessage({}, b"hello"))
+    for cut in range(1, len(data)):
+        with pytest.raises(IncompleteMessageError) as caught:
+            FRAMER.decode(data[:cut])
+        assert caught.value.received == cut
+        assert caught.value.expected == (len(data) if cut >= len(data) - 5 else None)
