@@ -216,6 +216,7 @@ class Decoder(Generic[M]):
             if steps is None or self._may_restart():
                 if self._read_batch():
                     return self._ready
+                buffer.rewind()
                 steps = self._framer.read_message()
                 request = next(steps)
             while (data := request._take(buffer, self._ended)) is not None:
@@ -236,7 +237,8 @@ class Decoder(Generic[M]):
     def _read_batch(self) -> bool:
         """Make the messages ready that the framer's fast path reads, if any."""
         buffer = self._buffer
-        buffer.rewind()
+        if buffer.start == len(buffer.block) or buffer.taken is not None:
+            buffer.rewind()
         block, start = buffer.block, buffer.start
         stop = min(len(block), start + self._window)
         if start == stop:
@@ -330,7 +332,6 @@ class StepwiseDecoder(Decoder[M]):
     __slots__ = ()
 
     def _read_batch(self) -> bool:
-        self._buffer.rewind()
         return False
 
     def _may_restart(self) -> bool:

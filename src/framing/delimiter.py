@@ -121,7 +121,7 @@ class DelimiterFramer(Framer[bytes]):
         messages: Iterator[bytes]
         if self.delimiter == b"\n":
             end = block.rfind(b"\n", start, stop) + 1 or start
-            messages = Lines.of(block[start:end])
+            messages = lines_of(block[start:end])
         else:
             payloads = block[start:stop].split(self.delimiter)
             end = stop - len(payloads.pop())
@@ -139,16 +139,20 @@ class Lines(map):  # type: ignore[type-arg]  # a map[bytes], and 3.10 cannot say
     block: BytesIO
     size: int
 
-    @classmethod
-    def of(cls, block: bytes) -> Lines:
-        lines = BytesIO(block)
-        self = cls(bytes.removesuffix, lines, repeat(b"\n"))
-        self.block = lines
-        self.size = len(block)
-        return self
-
     def __length_hint__(self) -> int:
         return int(self.block.tell() < self.size)
+
+
+_LINE_BREAKS = repeat(b"\n")
+
+
+def lines_of(block: bytes) -> Lines:
+    """Return the lines of *block*, without their line breaks."""
+    file = BytesIO(block)
+    lines = Lines(bytes.removesuffix, file, _LINE_BREAKS)
+    lines.block = file
+    lines.size = len(block)
+    return lines
 
 
 class LineFramer(Framer[str]):

@@ -1,4 +1,4 @@
-r"""What a wire format is, and the decoder that all of them share.
+r"""What a wire format is, and how to write one.
 
 A **framer** says how one message looks on the wire; a **decoder** reads a stream of them.
 To write a format of your own, derive from :class:`Framer` and write two methods, one a
