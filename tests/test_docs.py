@@ -58,7 +58,7 @@ def test_doctests_of_docstrings_pass(name: str) -> None:
 
 
 def test_the_package_exports_what_its_modules_do() -> None:
-    core = ["errors", "requests", "decoder", "framer", *FORMATS, "stream"]
+    core = ["errors", "buffer", "requests", "decoder", "framer", *FORMATS, "stream"]
     modules = [importlib.import_module(f"{framing.__name__}.{name}") for name in core]
     assert sorted(framing.__all__) == sorted(name for each in modules for name in each.__all__)
     for module in modules:

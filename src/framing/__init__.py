@@ -9,6 +9,7 @@ This package puts the boundaries back.
     message = framing.recv_msg(sock)     # b"hello", whole, and nothing after it
 """
 
+from .buffer import Buffer
 from .decoder import Decoder
 from .delimiter import DelimiterFramer, LineFramer
 from .errors import (
@@ -20,7 +21,7 @@ from .errors import (
     MessageTooLargeError,
     TruncatedDatagramError,
 )
-from .framer import Buffer, Framer
+from .framer import Framer
 from .header_body import HeaderBodyFramer, HeaderMessage
 from .length_prefix import LengthPrefixFramer
 from .record import StructFramer

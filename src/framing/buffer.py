@@ -27,17 +27,23 @@ and no byte is lost.
 
 from __future__ import annotations
 
+import sys
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Union
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeAlias
 
-    from .framer import Buffer
-
     # Pieces newest first, each with the size of all up to it: adding one copies none.
     Pieces: TypeAlias = "tuple[Pieces, bytes, int] | None"
+
+if sys.version_info >= (3, 12):
+    from collections.abc import Buffer
+else:
+    Buffer = Union[bytes, bytearray, memoryview]
+
+__all__ = ["Buffer"]
 
 # A piece of this size is gathered by itself, so that it becomes the block as it is.  Below it,
 # moving the start of the message along costs less than keeping it apart.
@@ -85,7 +91,8 @@ class StreamBuffer:
     def feed(self, data: Buffer, waiting: bool) -> None:
         """Keep a copy of *data*; *waiting*: for a message that is partly read."""
         block, start = self.block, self.start
-        if waiting or self.held.tell() or len(block) - start > len(data):
+        size = len(data)  # type: ignore[arg-type, unused-ignore]  # near enough to choose by
+        if waiting or self.held.tell() or len(block) - start > size:
             self.held.write(data)
             return
         # The usual case: a chunk follows the small rest of another.

@@ -33,8 +33,8 @@ from .requests import ReadExactly, ReadUntil
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from .buffer import Pieces
-    from .framer import Buffer, Framer
+    from .buffer import Buffer, Pieces
+    from .framer import Framer
     from .requests import Steps
 
 __all__ = ["Decoder"]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Literal
 
-    from .framer import Buffer
+    from .buffer import Buffer
     from .requests import Steps
 
 __all__ = ["DelimiterFramer", "LineFramer"]

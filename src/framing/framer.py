@@ -31,9 +31,8 @@ format alike.
 
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .decoder import Decoder
 from .errors import DecodeError, EncodeError, IncompleteMessageError, MessageTooLargeError
@@ -42,14 +41,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import NoReturn
 
+    from .buffer import Buffer
     from .requests import Steps
 
-if sys.version_info >= (3, 12):
-    from collections.abc import Buffer
-else:
-    Buffer = Union[bytes, bytearray, memoryview]
-
-__all__ = ["Buffer", "Framer"]
+__all__ = ["Framer"]
 
 M = TypeVar("M")
 

@@ -19,7 +19,7 @@ from .requests import ReadExactly
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .framer import Buffer
+    from .buffer import Buffer
     from .requests import Steps
 
 __all__ = ["LengthPrefixFramer"]

@@ -18,8 +18,9 @@ from .length_prefix import LengthPrefixFramer
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from .buffer import Buffer
     from .delimiter import DelimiterFramer
-    from .framer import Buffer, Framer
+    from .framer import Framer
 
 __all__ = ["recv_msg", "send_msg"]
 
@@ -140,7 +141,9 @@ class _State:
                 "an earlier send_msg on this socket was cut off in the middle of a message:"
                 " close the connection, since the receiver cannot tell where the next one starts"
             )
-        if len(parts) > _MOST_PARTS or sum(map(len, parts)) <= _JOIN_SIZE:
+        # A view's len counts items, so this may be too low: it only decides what is faster.
+        size = sum(map(len, parts))  # type: ignore[arg-type, unused-ignore]  # not of every type
+        if len(parts) > _MOST_PARTS or size <= _JOIN_SIZE:
             parts = (b"".join(parts),)
         self._is_sending = True
         for rest in self._begin(sock, parts):
