@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from inspect import getsourcelines
+from collections.abc import Callable
 from itertools import count, pairwise
-from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -30,6 +25,7 @@ from framing import buffer as buffer_module
 from framing import decoder as decoder_module
 from framing.buffer import LARGE_PIECE, StreamBuffer
 
+from .interruptions import Interruption, interrupted_at
 from .netstring import NetstringFramer
 from .work import Work
 
@@ -165,49 +161,6 @@ def test_nothing_is_searched_twice(
 
 
 # Interruptions
-
-
-class Interruption(BaseException):
-    """Like ``KeyboardInterrupt``: from outside, at any moment."""
-
-
-FILES = {buffer_module.__file__, decoder_module.__file__}
-# There the decoder has given up a message, and the caller does not have it yet.
-_source, _first = getsourcelines(Decoder.next_message)
-HANDING_OVER = {
-    (Decoder.next_message.__code__, number)
-    for number, line in enumerate(_source, _first)
-    if line.strip() == "return message"
-}
-
-
-@contextmanager
-def interrupted_at(line: int) -> Iterator[list[str]]:
-    """Raise an Interruption before the *line*-th line of those files that runs within.
-
-    Gives a list, empty until that has happened, that tells where it was.
-    """
-    places: list[str] = []
-    lines = 0
-
-    def trace(frame: FrameType, event: str, _: object) -> Any:
-        nonlocal lines
-        file = frame.f_code.co_filename
-        if file not in FILES:
-            return None
-        if event == "line" and (frame.f_code, frame.f_lineno) not in HANDING_OVER:
-            lines += 1
-            if lines == line:
-                places.append(f"{Path(file).name}:{frame.f_lineno} ({frame.f_code.co_name})")
-                raise Interruption
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        yield places
-    finally:
-        sys.settrace(before)
 
 
 Reader = Callable[[Decoder[Any], list[Any]], None]

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 import pytest
@@ -35,6 +36,7 @@ from framing import (
 from framing import stream as stream_module
 
 from .fakes import INTERRUPTIONS, ScriptedSocket, WrappedSocket
+from .interruptions import Interruption, interrupted_at
 from .strategies import FORMATS, Format, carries
 
 every_format = pytest.mark.parametrize("format", FORMATS, ids=repr)
@@ -483,6 +485,28 @@ def test_a_signal_at_any_moment_loses_nothing(
         assert set(received) <= set(messages)
     else:
         assert received == messages
+
+
+@every_format
+def test_an_interruption_at_any_line_loses_nothing(format: Format[Any]) -> None:
+    sent = samples(format)[:2] * 2
+    wire = b"".join(map(format.framer.encode, sent))
+    for line in count(1):
+        client, server = unix_pair()
+        with client, server:
+            client.sendall(wire + b"rest")
+            received: list[Any] = []
+            with interrupted_at(line) as places:
+                while len(received) < len(sent):
+                    try:
+                        received.append(recv_msg(server, framer=format.framer))
+                    except Interruption:
+                        assert places
+            assert received == list(map(format.received, sent)), places
+            assert server.recv(100) == b"rest"
+        if not places:
+            break
+    assert line > 30
 
 
 @pytest.mark.parametrize("feature", ["sendmsg", "MSG_PEEK"])

@@ -55,7 +55,7 @@ _LONG_MESSAGE = 4 * 1024
 class StreamBuffer:
     """Bytes fed at one end, and read at the other once enough of them are there."""
 
-    __slots__ = ("_base", "_searched", "block", "cursor", "held", "start", "taken")
+    __slots__ = ("_searched", "base", "block", "cursor", "held", "start", "taken")
 
     def __init__(self) -> None:
         self.taken: Pieces = None
@@ -63,13 +63,13 @@ class StreamBuffer:
         self.start = 0
         self.cursor = 0
         self.held = BytesIO()  # what is written to it is fed
-        self._base = 0  # where block[0] is in the stream
+        self.base = 0  # where block[0] is in the stream
         self._searched = 0  # no delimiter starts in block + held between the cursor and here
 
     @property
     def offset(self) -> int:
         """Where the current message starts, in bytes since the stream began."""
-        return self._base + self.start - size_of(self.taken)
+        return self.base + self.start - size_of(self.taken)
 
     @property
     def read(self) -> int:
@@ -96,12 +96,12 @@ class StreamBuffer:
             self.held.write(data)
             return
         # The usual case: a chunk follows the small rest of another.
-        self.block, self.start, self.cursor, self._searched, self._base = (
+        self.block, self.start, self.cursor, self._searched, self.base = (
             block[start:] + data,
             0,
             0,
             0,
-            self._base + start,
+            self.base + start,
         )
 
     def feed_from(self, receive: Callable[[int], bytes], size: int) -> int:
@@ -160,12 +160,12 @@ class StreamBuffer:
     def drop_finished(self) -> None:
         """Let go of the finished messages in the block, at the cost of copying the rest."""
         if self.start:
-            self.block, self.start, self.cursor, self._searched, self._base = (
+            self.block, self.start, self.cursor, self._searched, self.base = (
                 self.block[self.start :],
                 0,
                 self.cursor - self.start,
                 self._searched - self.start,
-                self._base + self.start,
+                self.base + self.start,
             )
 
     def rewind(self) -> None:
@@ -184,7 +184,7 @@ class StreamBuffer:
         self.rewind()
         data = before + self.read_rest()
         self.block, self.cursor, self._searched = b"", 0, 0
-        self._base -= len(before)
+        self.base -= len(before)
         return data
 
     # Bytes move from one piece to the next
@@ -193,14 +193,14 @@ class StreamBuffer:
         """Make one block of all from the current message on."""
         block = taken + self.block[self.start :] + self.held.getvalue()
         moved = len(taken) - self.start
-        self.taken, self.block, self.held, self.start, self.cursor, self._searched, self._base = (
+        self.taken, self.block, self.held, self.start, self.cursor, self._searched, self.base = (
             None if taken else self.taken,
             block,
             BytesIO(),
             0,
             self.cursor + moved,
             self._searched + moved,
-            self._base - moved,
+            self.base - moved,
         )
 
     def gather(self, size: int = 1) -> None:
@@ -212,14 +212,14 @@ class StreamBuffer:
         held = BytesIO()
         held.write(self.block[cut:])
         held.write(self.held.getvalue())
-        self.taken, self.block, self.held, self.start, self.cursor, self._searched, self._base = (
+        self.taken, self.block, self.held, self.start, self.cursor, self._searched, self.base = (
             append(self.taken, self.block[self.start : cut]),
             b"",
             held,
             0,
             self.cursor - cut,
             self._searched - cut,
-            self._base + cut,
+            self.base + cut,
         )
 
     def _find(self, delimiter: bytes, limit: int) -> int:

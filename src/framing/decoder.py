@@ -16,6 +16,7 @@ exception out of a signal handler nor a change from one way to the other loses a
 
 from __future__ import annotations
 
+from io import BytesIO
 from itertools import chain
 from operator import length_hint
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -286,18 +287,8 @@ class Decoder(Generic[M]):
                 received=size,
                 expected=expected,
             )
-        (
-            self._ready,
-            self._batch,
-            self._single,
-            self._look_again_at,
-            self._restart_at,
-            self._request,
-            self._steps,
-        ) = (
-            _NONE_READY,
-            _NO_BATCH,
-            None,
+        self._ready, self._batch, self._single = _NONE_READY, _NO_BATCH, None
+        self._look_again_at, self._restart_at, self._request, self._steps = (
             size + request._missing_at_least(buffer),
             2 * size,
             request,
@@ -339,8 +330,40 @@ class StepwiseDecoder(Decoder[M]):
 
     @property
     def is_idle(self) -> bool:
-        """Whether the decoder holds no part of a message and has not failed."""
-        return self._failure is None and not self._buffer.size and not length_hint(self._ready)
+        """Whether the decoder holds no part of a message, has not failed and not ended."""
+        return not self._buffer.size and self._failure is None and not self._ended
+
+    def read_from(self, receive: Callable[[int], bytes]) -> M | None:
+        """Return the next message if each of its pieces comes in one call of *receive*.
+
+        This is the usual case, and takes a third of the time of the general one.  Otherwise
+        ``None``: what came is kept, and next_message() goes on with it.  The decoder is idle.
+        """
+        buffer = self._buffer
+        held = buffer.held
+        steps = self._framer.read_message()
+        try:
+            request = next(steps)
+            while type(request) is ReadExactly and request.size < LARGE_PIECE:
+                before = held.tell()
+                if request.size:
+                    held.writelines(map(receive, (request.size,)))  # see StreamBuffer.feed_from
+                data = held.getvalue()[before:]
+                if len(data) < request.size:
+                    return None
+                request = steps.send(data)
+        except StopIteration as end:
+            message: M | None = end.value
+        except ValueError:
+            return None  # next_message() comes to the same, and raises it in its turn
+        else:
+            return None
+        read = held.tell()
+        if message is None or not read:
+            return None  # likewise
+        held = BytesIO()
+        buffer.held, buffer.base = held, buffer.base + read
+        return message
 
     # The rest is for a decoder whose next_message() has just returned None.
 

@@ -105,6 +105,10 @@ def recv_msg(sock: socket.socket, *, framer: Framer[Any] = _DEFAULT_FRAMER) -> A
     """
     state = _state_of(sock)
     decoder = state.decoder_for(framer)
+    if state.is_plain and decoder.is_idle:
+        message = decoder.read_from(sock.recv)
+        if message is not None:
+            return message
     while (message := decoder.next_message()) is None:
         state.receive(sock, decoder)
     return message
@@ -113,7 +117,7 @@ def recv_msg(sock: socket.socket, *, framer: Framer[Any] = _DEFAULT_FRAMER) -> A
 class _State:
     """What is kept of one socket between calls: the part of a message, in either direction."""
 
-    __slots__ = ("_decoder", "_is_plain", "_is_receiving", "_is_sending")
+    __slots__ = ("_decoder", "_is_receiving", "_is_sending", "is_plain")
 
     def __init__(self, sock: socket.socket) -> None:
         kind = getattr(sock, "type", socket.SOCK_STREAM)
@@ -123,7 +127,7 @@ class _State:
                 " boundaries, so framer.encode() and framer.decode() are enough there"
             )
         # A plain socket's methods are C functions: see StreamBuffer.feed_from().
-        self._is_plain = all(
+        self.is_plain = all(
             getattr(type(sock), name, None) is getattr(socket.socket, name, None)
             for name in ("recv", "send", "sendmsg", "sendall")
         )
@@ -155,7 +159,7 @@ class _State:
 
         A plain socket that raises here has sent nothing, and can be tried again.
         """
-        if not self._is_plain:
+        if not self.is_plain:
             return parts
         sent: list[int] = []
         try:
@@ -187,7 +191,7 @@ class _State:
 
     def receive(self, sock: socket.socket, decoder: StepwiseDecoder[Any]) -> None:
         """Feed *decoder* some bytes of the current message, or the end of the stream."""
-        if self._is_plain:
+        if self.is_plain:
             received = self._receive_plain(sock, decoder)
         else:
             received = self._receive_other(sock, decoder)
