@@ -16,7 +16,7 @@ import framing
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
-MODULES = [
+MODULES = [framing.__name__] + [
     each.name
     for each in pkgutil.iter_modules(framing.__path__, f"{framing.__name__}.")
     if not each.name.endswith("__main__")

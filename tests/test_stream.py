@@ -216,6 +216,8 @@ def test_a_closed_connection_is_the_end_of_the_stream(pair: Pair) -> None:
     for _ in range(2):
         with pytest.raises(EndOfStreamError, match="ended"):
             recv_msg(server)
+    with pytest.raises(EndOfStreamError, match="ended"):
+        recv_msg(server, framer=LineFramer())
 
 
 def test_a_reset_connection_is_the_sockets_error(plain_pair: Pair) -> None:

@@ -1,12 +1,36 @@
-"""Whole messages over TCP, and over any other stream of bytes.
+r"""Whole messages over TCP, and over any other stream of bytes.
 
 TCP delivers a stream, not messages: two sends can arrive as one recv, and one send as several.
-This package puts the boundaries back.
-
-    import framing
+This package puts the boundaries back::
 
     framing.send_msg(sock, b"hello")
     message = framing.recv_msg(sock)     # b"hello", whole, and nothing after it
+
+A *framer* is a wire format, and both functions take one as ``framer=``:
+
+    LengthPrefixFramer("!I")    length, payload: bytes (the default)
+    DelimiterFramer(b"\n")      payload, delimiter: bytes
+    LineFramer()                lines of text: str
+    HeaderBodyFramer()          a JSON header, a body: HeaderMessage(header, body)
+    StructFramer("!H8sb")       records of fixed size: tuple
+
+Without a socket, a framer encodes a message and a *decoder* takes a stream apart, however it
+is cut:
+
+    >>> import framing
+    >>> framer = framing.LengthPrefixFramer()
+    >>> framer.encode(b"hello")
+    b'\x00\x00\x00\x05hello'
+    >>> decoder = framer.decoder()
+    >>> list(decoder.feed(b"\x00\x00\x00\x05he"))
+    []
+    >>> list(decoder.feed(b"llo"))
+    [b'hello']
+
+What goes wrong is a FramingError: EncodeError for a message that a format cannot carry,
+DecodeError for bytes that break it, EndOfStreamError when the peer has closed between two
+messages, IncompleteMessageError when it has inside one.  The socket's own errors, TimeoutError
+among them, pass through; after a timeout, recv_msg goes on where it stopped.
 """
 
 from .buffer import Buffer

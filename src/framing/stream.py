@@ -172,6 +172,8 @@ class _State:
         except BaseException:
             self._is_sending = bool(sent)
             raise
+        if len(parts) == 1 and sent[0] == memoryview(parts[0]).nbytes:
+            return ()  # nearly always
         return list(_skip(parts, sent[0]))
 
     # Receiving
