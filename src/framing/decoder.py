@@ -86,7 +86,7 @@ class Decoder(Generic[M]):
 
     def __init__(self, framer: Framer[M]) -> None:
         self._framer = framer
-        self._window = framer._window()
+        self._window = framer._window()  # how much the fast path gets at once; 0 for none
         self._buffer = StreamBuffer()
         self._ready: Iterator[M] = _NONE_READY
         # The bytes that _ready came from, as read at once or as one message: see unread().
@@ -233,7 +233,9 @@ class Decoder(Generic[M]):
         If the bytes have doubled since it was left, many messages may have come behind it, and
         beginning anew still takes linear time.  What lies in pieces is not moved again for it.
         """
-        return self._buffer.taken is None and self._buffer.size >= self._restart_at
+        if not self._window or self._buffer.taken is not None:
+            return False
+        return self._buffer.size >= self._restart_at
 
     def _read_batch(self) -> bool:
         """Make the messages ready that the framer's fast path reads, if any."""
@@ -322,11 +324,9 @@ class StepwiseDecoder(Decoder[M]):
 
     __slots__ = ()
 
-    def _read_batch(self) -> bool:
-        return False
-
-    def _may_restart(self) -> bool:
-        return False
+    def __init__(self, framer: Framer[M]) -> None:
+        super().__init__(framer)
+        self._window = 0
 
     @property
     def is_idle(self) -> bool:

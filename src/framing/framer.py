@@ -125,10 +125,12 @@ class Framer(ABC, Generic[M]):
         return iter(()), start, 0
 
     def _window(self) -> int:
-        """Return how many bytes to give to ``read_batch`` at once.
+        """Return how many bytes to give to ``read_batch`` at once; 0 where there is none.
 
         At most ``max_size``, so that it need not compare sizes with that.
         """
+        if type(self).read_batch is Framer.read_batch:
+            return 0
         return min(BATCH_SIZE, self.max_size)
 
     # What every format then has
