@@ -6,15 +6,19 @@ import array
 import errno
 import signal
 import socket
+import ssl
 import struct
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from itertools import count
 from typing import Any
 
 import pytest
+import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -67,7 +71,26 @@ def wrapped_pair() -> Pair:
     return client, server
 
 
-@pytest.fixture(params=[tcp_pair, unix_pair, wrapped_pair])
+@cache
+def tls_contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    authority = trustme.CA()
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(server)
+    return client, server
+
+
+def tls_pair() -> Pair:
+    client_context, server_context = tls_contexts()
+    client, server = tcp_pair()
+    with ThreadPoolExecutor() as executor:
+        accepting = executor.submit(server_context.wrap_socket, server, server_side=True)
+        secure = client_context.wrap_socket(client, server_hostname="localhost")
+        return secure, accepting.result()
+
+
+@pytest.fixture(params=[tcp_pair, unix_pair, wrapped_pair, tls_pair])
 def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
     client, server = request.param()
     with client, server:
@@ -269,7 +292,7 @@ def test_large_messages_go_through_small_buffers(
 ) -> None:
     client, server = pair
     client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
-    messages = [bytes([48 + i]) * (300_000 * i) for i in range(4)]
+    messages = [bytes([48 + i]) * (120_000 * i) for i in range(4)]
 
     def send_all() -> None:
         for message in messages:
@@ -330,7 +353,7 @@ def receive_exactly(sock: socket.socket, size: int) -> None:
         size -= len(sock.recv(min(size, 100_000)))
 
 
-@pytest.mark.parametrize("make_pair", [tcp_pair, wrapped_pair])
+@pytest.mark.parametrize("make_pair", [tcp_pair, wrapped_pair, tls_pair])
 def test_a_send_cut_off_in_the_middle_breaks_the_stream(make_pair: Callable[[], Pair]) -> None:
     client, server = make_pair()
     with client, server:
