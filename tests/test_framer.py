@@ -206,7 +206,7 @@ def test_requests_show_what_they_ask_for() -> None:
     assert repr(ReadExactly(5)) == "ReadExactly(5, last=False)"
     assert repr(ReadExactly(5, last=True)) == "ReadExactly(5, last=True)"
     until = ReadUntil(b"\r\n", limit=9, or_end=True)
-    assert repr(until) == r"ReadUntil(b'\r\n', limit=9, or_end=True)"
+    assert repr(until) == r"ReadUntil(b'\r\n', limit=9, optional=b'', or_end=True)"
 
 
 def until(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import re
 import socket
 import sys
 from contextlib import suppress
-from threading import Thread
+from threading import Lock, Thread
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from . import __version__
@@ -18,19 +20,21 @@ from .notation import FRAMERS, parse_framer, parse_message, show_message
 from .stream import recv_msg, send_msg
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterator, Sequence
 
     from .framer import Framer
 
 _CONNECT_TIMEOUT = 10.0
 # How long to wait, after the last message, for the peer to have read them all.
 _CLOSE_TIMEOUT = 1.0
+# How often to look for Ctrl-C, which does not interrupt accept() on Windows.
+_ACCEPT_TIMEOUT = 0.5
 
 _EXAMPLES = r"""
 examples:
   framing demo
   framing listen 127.0.0.1:9000 --echo
-  framing send 127.0.0.1:9000 hello 'how are you?' --reply
+  framing send 127.0.0.1:9000 hello "how are you?" --reply
   framing send 127.0.0.1:9000 --framer 'delimiter:\r\n' < messages.txt
   framing listen '[::1]:9000' --framer 'struct:!H8sb'
 """
@@ -48,13 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with 2, and an interrupt (Ctrl-C) with 130, as shells have it.
     """
     options = _parse(arguments)
-    for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "backslashreplace")):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors=errors)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         options.run(options)
     except _CommandError as failure:
-        print(f"framing: {failure}", file=sys.stderr)
+        _note(f"framing: {failure}")
         return 1
     except KeyboardInterrupt:
         return 130
@@ -63,13 +66,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = _parser()
-    options, rest = parser.parse_known_args(arguments)
-    # Messages behind an option, as in `send ADDRESS --framer lines hello`, come here.
-    if rest and (not hasattr(options, "messages") or any(each.startswith("-") for each in rest)):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    if rest:
-        options.messages += rest
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    end = given.index("--") if "--" in given else len(given)
+    options, rest = parser.parse_known_args(given[:end])
+    # Messages behind an option, as in `send ADDRESS --framer lines hello`, come in the rest.
+    if any(map(_is_option, rest)) or (rest + given[end:] and not hasattr(options, "messages")):
+        advice = " (write -- before messages that begin with -)" if "messages" in options else ""
+        parser.error(f"unrecognized arguments: {' '.join(rest + given[end:])}{advice}")
+    if "messages" in options:
+        options.messages += rest + given[end + 1 :]
     return options
+
+
+def _is_option(text: str) -> bool:
+    return text.startswith("-") and not text[1:2].isdecimal() and text != "-"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=lambda _: run_demo(_show))
 
     framed = argparse.ArgumentParser(add_help=False)
-    framed.add_argument("address", type=_address, metavar="ADDRESS", help="HOST:PORT")
+    framed.add_argument("address", type=_address, metavar="ADDRESS", help="HOST:PORT, [IPv6]:PORT")
     framed.add_argument(
         "--framer",
         type=_framer,
@@ -102,7 +112,10 @@ def _parser() -> argparse.ArgumentParser:
 
     send = commands.add_parser("send", parents=[framed], help="send messages")
     send.add_argument(
-        "messages", nargs="*", metavar="MESSAGE", help="default: the lines of standard input"
+        "messages",
+        nargs="*",
+        metavar="MESSAGE",
+        help="default: the lines of standard input; -- before any that begin with -",
     )
     send.add_argument("--reply", action="store_true", help="print one answer to each message")
     send.set_defaults(run=_send)
@@ -116,8 +129,10 @@ def _address(text: str) -> tuple[str, int]:
         host = host[1:-1]
     elif ":" in host:
         raise argparse.ArgumentTypeError(f"write an IPv6 address as [{host}]:{port}")
-    if not colon or not port.isdecimal() or int(port) > 65_535:
-        raise argparse.ArgumentTypeError(f"expected HOST:PORT, such as 127.0.0.1:9000, not {text}")
+    if not colon or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65_535:
+        raise argparse.ArgumentTypeError(
+            f"expected HOST:PORT, such as 127.0.0.1:9000, with a port up to 65535, not {text}"
+        )
     return host, int(port)
 
 
@@ -133,32 +148,37 @@ def _framer(text: str) -> Framer[Any]:
 
 def _listen(options: argparse.Namespace) -> None:
     with _open_listener(*options.address) as listener:
+        listener.settimeout(_ACCEPT_TIMEOUT)
         _note(f"listening on {_show_address(listener.getsockname())}, until Ctrl-C")
         while True:
-            conn, peer = _accept(listener)
-            Thread(target=_serve, args=(conn, _show_address(peer), options), daemon=True).start()
+            for conn, peer in _accept(listener):
+                client = conn, _show_address(peer), options
+                Thread(target=_serve, args=client, daemon=True).start()
 
 
 def _open_listener(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         address = _show_address((host, port))
         raise _CommandError(f"cannot listen on {address}: {_reason(error)}") from None
 
 
-def _accept(listener: socket.socket) -> tuple[socket.socket, tuple[Any, ...]]:
+def _accept(listener: socket.socket) -> Iterator[tuple[socket.socket, tuple[Any, ...]]]:
+    """Yield the next client, if one has come in time."""
     try:
-        return listener.accept()
+        yield listener.accept()
+    except (TimeoutError, ConnectionError):  # nobody, or somebody who has left already
+        return
     except OSError as error:  # out of descriptors, say
         raise _CommandError(f"cannot accept a connection: {_reason(error)}") from None
 
 
 def _serve(conn: socket.socket, peer: str, options: argparse.Namespace) -> None:
     """Print the messages of one client until it leaves; tell how it left."""
-    _note(f"{peer} connected")
     with conn:
+        _note(f"{peer} connected")
         try:
             while True:
                 message = recv_msg(conn, framer=options.framer)
@@ -175,23 +195,28 @@ def _serve(conn: socket.socket, peer: str, options: argparse.Namespace) -> None:
 
 
 def _send(options: argparse.Namespace) -> None:
-    texts: Iterable[str] = options.messages or map(_without_line_break, sys.stdin)
     address = _show_address(options.address)
     try:
         with socket.create_connection(options.address, timeout=_CONNECT_TIMEOUT) as sock:
             sock.settimeout(None)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            for text in texts:
+            for text in options.messages or _lines_of_stdin():
                 _send_text(sock, text, options.framer)
                 if options.reply:
                     _show(show_message(recv_msg(sock, framer=options.framer)))
             _close(sock)
-    except (FramingError, OSError) as error:
+    except EndOfStreamError:
+        raise _CommandError(f"{address} closed the connection without an answer") from None
+    except (FramingError, OSError, UnicodeError) as error:
         raise _CommandError(f"{address}: {_reason(error)}") from None
 
 
-def _without_line_break(line: str) -> str:
-    return line.removesuffix("\n").removesuffix("\r")
+def _lines_of_stdin() -> Iterator[str]:
+    """Yield the lines of standard input, with bytes that are no UTF-8 kept as they are."""
+    if sys.stdin is not None:  # as it is where it was closed
+        for line in sys.stdin.buffer:
+            text = line.decode(errors="surrogateescape")
+            yield text.removesuffix("\n").removesuffix("\r")
 
 
 def _send_text(sock: socket.socket, text: str, framer: Framer[Any]) -> None:
@@ -199,43 +224,63 @@ def _send_text(sock: socket.socket, text: str, framer: Framer[Any]) -> None:
         message = parse_message(framer, text)
         send_msg(sock, message, framer=framer)
     except (ValueError, TypeError) as error:
-        raise _CommandError(f"cannot send {text!r}: {error}") from None
+        raise _CommandError(f"cannot send {_shortened(text)}: {error}") from None
+
+
+def _shortened(text: str) -> str:
+    return repr(text) if len(text) <= 60 else f"{text[:60]!r}..."
 
 
 def _close(sock: socket.socket) -> None:
-    """End the stream, and wait until the peer has read it.
+    """End the stream, and wait a moment for the peer to have read it.
 
     Closing at once could lose messages: where answers came that nobody reads, close() resets
     the connection, and the peer may not have read to the end by then.
     """
-    sock.shutdown(socket.SHUT_WR)
-    sock.settimeout(_CLOSE_TIMEOUT)
+    try:
+        sock.shutdown(socket.SHUT_WR)
+    except OSError:
+        raise _CommandError(
+            "the peer closed the connection, and may not have read all messages"
+        ) from None
+    end = monotonic() + _CLOSE_TIMEOUT
     with suppress(TimeoutError):
-        while sock.recv(65_536):
-            pass
+        while (left := end - monotonic()) > 0:
+            sock.settimeout(left)
+            if not sock.recv(65_536):
+                break
 
 
 # What both print
 
+_printing = Lock()
+
 
 def _show(text: str) -> None:
-    """Print a line on standard output."""
+    """Print a line on standard output, whole, from any thread."""
     try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        # Whoever read it has left, as `| head` does.  Without a word, and from any thread.
+        with _printing:
+            sys.stdout.write(text + "\n")
+            sys.stdout.flush()
+    except OSError as error:
+        # Whoever read it has left, as `| head` does, or the disk is full.  Other threads may be
+        # waiting for clients, so leave from here.
+        if not isinstance(error, BrokenPipeError):
+            _note(f"framing: cannot write to standard output: {_reason(error)}")
         os._exit(1)
 
 
 def _note(text: str) -> None:
     """Print a line on standard error, where it does not mix with messages."""
-    print(text, file=sys.stderr, flush=True)
+    with suppress(OSError), _printing:
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.errno and not isinstance(error, socket.gaierror):
-        return os.strerror(error.errno)
-    return getattr(error, "strerror", None) or str(error)
+    """Return what went wrong, without what Python adds to the system's own words."""
+    reason = getattr(error, "strerror", None) or str(error)
+    return reason.partition(" (while attempting")[0]
 
 
 def _show_address(address: tuple[Any, ...]) -> str:

@@ -178,7 +178,7 @@ class Decoder(Generic[M]):
         """Take back every byte that belongs to no message taken so far.
 
         They start at the next message, or at the one that broke the format.  The decoder is
-        then as if they had not been fed.
+        then as if they had not been fed, except that a failure stays.
         """
         self._steps, self._look_again_at = None, 0
         left = sum(1 for _ in self._ready)

@@ -39,8 +39,8 @@ def parse_framer(text: str) -> Framer[Any]:
     kind, colon, detail = text.partition(":")
     if kind not in _FRAMERS:
         raise ValueError(f"no framer is called {kind!r}: expected one such as {FRAMERS}")
-    if kind == "struct" and not detail:
-        raise ValueError("struct needs a format, such as struct:!H8sb")
+    if not detail and (colon or kind == "struct"):
+        raise ValueError(f"{kind} needs something after its colon: expected one such as {FRAMERS}")
     return _FRAMERS[kind](detail) if colon else _FRAMERS[kind]()
 
 
@@ -81,6 +81,10 @@ def _parse_header(text: str) -> HeaderMessage:
         header, end = json.JSONDecoder().raw_decode(text)
     except RecursionError:
         raise ValueError("the header nests too deep") from None
+    except ValueError as error:
+        raise ValueError(
+            f"what begins with {{ is a header in JSON, and then a body: {error}"
+        ) from None
     return HeaderMessage(header, _to_bytes(text[end:].removeprefix(" ")))
 
 

@@ -98,7 +98,8 @@ class ReadUntil:
         self.or_end = or_end
 
     def __repr__(self) -> str:
-        return f"ReadUntil({self.delimiter!r}, limit={self.limit}, or_end={self.or_end})"
+        options = f"limit={self.limit}, optional={self.optional!r}, or_end={self.or_end}"
+        return f"ReadUntil({self.delimiter!r}, {options})"
 
     def _take(self, buffer: StreamBuffer, ended: bool) -> bytes | None:
         data = buffer.read_until(self.delimiter, self.limit + len(self.optional))
