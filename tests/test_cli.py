@@ -225,7 +225,7 @@ def test_a_failure_is_one_line_and_exit_status_1(listener: Listener) -> None:
         (["send", listener.address, "--framer", "struct:!H", "1,2"], "takes 1 values"),
         (["send", listener.address, "--framer", "struct:!?", "2"], "expected true or false"),
         (["send", listener.address, "--framer", "header", "{"], "Expecting property name"),
-        (["send", listener.address, "--framer", "header", '{"a":' * 5000], "too deep"),
+        (["send", listener.address, "--framer", "header", '{"a":' * 5000], "is a header, in JSON"),
     ]:
         failed = run(*arguments)
         assert (failed.returncode, failed.stdout) == (1, ""), arguments

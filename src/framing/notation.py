@@ -79,12 +79,8 @@ def _parse_header(text: str) -> HeaderMessage:
         return HeaderMessage({}, _to_bytes(text))
     try:
         header, end = json.JSONDecoder().raw_decode(text)
-    except RecursionError:
-        raise ValueError("the header nests too deep") from None
-    except ValueError as error:
-        raise ValueError(
-            f"what begins with {{ is a header in JSON, and then a body: {error}"
-        ) from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"what begins with {{ is a header, in JSON: {error}") from None
     return HeaderMessage(header, _to_bytes(text[end:].removeprefix(" ")))
 
 
