@@ -1,7 +1,7 @@
 """The contract that every wire format keeps, whatever the bytes and however they are cut.
 
-Each test runs over ``strategies.FORMATS``.  They are numbered as in the documentation of
-:mod:`framing.framer`.
+Each test runs over ``strategies.FORMATS``.  They are numbered as the promises in
+``docs/framers.md`` are.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import inspect
 import pkgutil
 import re
 import socket
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,22 @@ def test_python_blocks_run(page: Path) -> None:
 @pytest.mark.parametrize("name", MODULES)
 def test_doctests_of_docstrings_pass(name: str) -> None:
     assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+def test_the_framer_in_the_module_docstring_works() -> None:
+    module = importlib.import_module(f"{framing.__name__}.framer")
+    found = re.search(r"^    class .*?(?=^\S)", module.__doc__ or "", re.DOTALL | re.MULTILINE)
+    assert found
+    namespace = {name: getattr(framing, name) for name in framing.__all__}
+    exec(compile(textwrap.dedent(found[0]), "docstring", "exec"), namespace)  # noqa: S102
+    netstrings = namespace["NetstringFramer"]()
+    assert netstrings.encode(b"hello") == b"5:hello,"
+    assert list(netstrings.decoder().feed(b"5:hello,0:,2:h")) == [b"hello", b""]
+    with pytest.raises(framing.EncodeError):
+        namespace["NetstringFramer"](max_size=4).encode(b"hello")
+    for wrong in (b"05:hello,", b"x:", b"5:hello;", b"1048577:"):
+        with pytest.raises(framing.DecodeError):
+            netstrings.decode(wrong)
 
 
 def test_the_package_exports_what_its_modules_do() -> None:

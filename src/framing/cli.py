@@ -69,11 +69,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     given = list(sys.argv[1:] if arguments is None else arguments)
     end = given.index("--") if "--" in given else len(given)
     options, rest = parser.parse_known_args(given[:end])
+    takes_messages = "messages" in options
     # Messages behind an option, as in `send ADDRESS --framer lines hello`, come in the rest.
-    if any(map(_is_option, rest)) or (rest + given[end:] and not hasattr(options, "messages")):
-        advice = " (write -- before messages that begin with -)" if "messages" in options else ""
+    if any(map(_is_option, rest)) or (rest + given[end:] and not takes_messages):
+        advice = " (write -- before messages that begin with -)" if takes_messages else ""
         parser.error(f"unrecognized arguments: {' '.join(rest + given[end:])}{advice}")
-    if "messages" in options:
+    if takes_messages:
         options.messages += rest + given[end + 1 :]
     return options
 
@@ -151,7 +152,9 @@ def _listen(options: argparse.Namespace) -> None:
         listener.settimeout(_ACCEPT_TIMEOUT)
         _note(f"listening on {_show_address(listener.getsockname())}, until Ctrl-C")
         while True:
-            for conn, peer in _accept(listener):
+            accepted = _accept(listener)
+            if accepted is not None:
+                conn, peer = accepted
                 client = conn, _show_address(peer), options
                 Thread(target=_serve, args=client, daemon=True).start()
 
@@ -165,12 +168,12 @@ def _open_listener(host: str, port: int) -> socket.socket:
         raise _CommandError(f"cannot listen on {address}: {_reason(error)}") from None
 
 
-def _accept(listener: socket.socket) -> Iterator[tuple[socket.socket, tuple[Any, ...]]]:
-    """Yield the next client, if one has come in time."""
+def _accept(listener: socket.socket) -> tuple[socket.socket, tuple[Any, ...]] | None:
+    """Return the next client and its address, if one has come in time."""
     try:
-        yield listener.accept()
+        return listener.accept()
     except (TimeoutError, ConnectionError):  # nobody, or somebody who has left already
-        return
+        return None
     except OSError as error:  # out of descriptors, say
         raise _CommandError(f"cannot accept a connection: {_reason(error)}") from None
 

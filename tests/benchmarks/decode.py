@@ -9,6 +9,7 @@ that alternate, so that a busy machine slows both down alike.
 from __future__ import annotations
 
 import io
+import json
 import random
 import struct
 from collections.abc import Callable, Iterator
@@ -77,6 +78,14 @@ def read_lines(chunks: list[bytes]) -> None:
         pass
 
 
+def read_headers_and_bodies(chunks: list[bytes]) -> None:
+    read = io.BufferedReader(Chunks(chunks), CHUNK).read
+    unpack = struct.Struct("!I").unpack
+    while prefix := read(4):
+        (size,) = unpack(prefix)
+        read(json.loads(read(size))["size"])
+
+
 def iter_unpack(chunks: list[bytes]) -> None:
     for _record in struct.iter_unpack("!H8sb", b"".join(chunks)):
         pass
@@ -109,7 +118,8 @@ def cases() -> Iterator[tuple[str, Framer[object], list[object], Callable[[list[
             yield f"delimiter \\r\\n, {name}", crlf, [*data], read_lines
             yield f"lines, {name}", lines, [each.decode() for each in data], read_lines
     data = payloads(1024, False)
-    yield "header and body, 1024 B", header, [HeaderMessage({"id": 7}, d) for d in data], read_lines
+    messages = [HeaderMessage({"id": 7}, each) for each in data]
+    yield "header and body, 1024 B", header, [*messages], read_headers_and_bodies
     yield "record !H8sb", record, [(7, b"alice", 1)] * (STREAM // 11), iter_unpack
 
 
