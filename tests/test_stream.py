@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import count
 from typing import Any
@@ -532,6 +532,34 @@ def test_an_interruption_at_any_line_loses_nothing(format: Format[Any]) -> None:
         if not places:
             break
     assert line > 30
+
+
+@pytest.mark.parametrize("framer", [LengthPrefixFramer(), DelimiterFramer()], ids=repr)
+def test_two_interruptions_at_any_lines_lose_nothing(
+    framer: LengthPrefixFramer | DelimiterFramer,
+) -> None:
+    """The second comes while the message that the first one cut off is read the slower way."""
+    sent = [b"hi", b"you"]
+    client, server = unix_pair()
+    with client, server:
+        for first in count(1):
+            for second in count(first % 5 + 1, 5):  # all of them would take half a minute
+                client.sendall(b"".join(map(framer.encode, sent)))
+                received: list[bytes] = []
+                interruptions: list[str] = []
+                for line in (first, second):
+                    with interrupted_at(line) as places, suppress(Interruption):
+                        while len(received) < len(sent):
+                            received.append(recv_msg(server, framer=framer))
+                    interruptions += places
+                while len(received) < len(sent):
+                    received.append(recv_msg(server, framer=framer))
+                assert received == sent, interruptions
+                if len(interruptions) < 2:
+                    break
+            if not interruptions:
+                break
+    assert first > 30
 
 
 @pytest.mark.parametrize("feature", ["sendmsg", "MSG_PEEK"])

@@ -330,8 +330,8 @@ class StepwiseDecoder(Decoder[M]):
 
     @property
     def is_idle(self) -> bool:
-        """Whether the decoder holds no part of a message, and has not failed."""
-        return not self._buffer.size and self._failure is None
+        """Whether the decoder holds no message and no part of one, and has not failed."""
+        return not self._buffer.size and not length_hint(self._ready) and self._failure is None
 
     def read_from(self, receive: Callable[[int], bytes]) -> M | None:
         """Return the next message if each of its pieces comes in one call of *receive*.
