@@ -6,8 +6,12 @@ The contract's properties run on 28 framers each, so a property is tried that ma
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from .pairs import Pair, tcp_pair, tls_pair, unix_pair, wrapped_pair
 
 settings.register_profile(
     "default",
@@ -18,3 +22,17 @@ settings.register_profile(
 settings.register_profile("quick", settings.get_profile("default"), max_examples=5)
 settings.register_profile("thorough", settings.get_profile("default"), max_examples=80)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(params=[tcp_pair, unix_pair, wrapped_pair, tls_pair])
+def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
+    client, server = request.param()
+    with client, server:
+        yield client, server
+
+
+@pytest.fixture
+def plain_pair() -> Iterator[Pair]:
+    client, server = tcp_pair()
+    with client, server:
+        yield client, server

@@ -10,9 +10,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from framing import buffer, decoder, stream
+from framing import buffer, decoder, sockets, stream, stream_decoder
 
-FILES = {buffer.__file__, decoder.__file__, stream.__file__}
+MODULES = buffer, decoder, stream_decoder, sockets, stream
+FILES = {module.__file__ for module in MODULES}
 
 
 class Interruption(BaseException):

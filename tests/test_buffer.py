@@ -70,7 +70,7 @@ class BufferModel(RuleBasedStateMachine):
 
     @rule(data=pieces)
     def feed_from(self, data: bytes) -> None:
-        assert self.buffer.feed_from(lambda size: data[:size], len(data) + 1) == len(data)
+        assert self.buffer.feed_from(lambda size, _: data[:size], len(data) + 1) == len(data)
         self.bytes += data
 
     @rule(size=sizes, finish=st.booleans())

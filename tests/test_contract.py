@@ -32,7 +32,7 @@ from framing import (
     MessageTooLargeError,
     StructFramer,
 )
-from framing.decoder import StepwiseDecoder
+from framing.stream_decoder import StreamDecoder
 
 from .netstring import NetstringFramer
 from .strategies import FORMATS, Format, carries, chunks, streams
@@ -185,7 +185,7 @@ def test_the_fast_path_equals_the_plain_one(
     format: Format[Any], data: st.DataObject, eof: bool
 ) -> None:
     stream = data.draw(streams(format))
-    plain = decode(StepwiseDecoder(format.framer), [stream], eof=eof)
+    plain = decode(StreamDecoder(format.framer, stepwise=True), [stream], eof=eof)
     assert decode(format.framer.decoder(), data.draw(chunks(stream)), eof=eof) == plain
 
 

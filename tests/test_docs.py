@@ -25,6 +25,7 @@ MODULES = [framing.__name__] + [
 
 FORMATS = {"length_prefix", "delimiter", "header_body", "record"}
 CORE = {"errors", "buffer", "requests", "decoder", "framer", "fields"}
+SOCKETS = {"stream_decoder", "sockets", "transport", "outgoing"}
 LAYERS: dict[str, set[str]] = {
     "errors": set(),
     "buffer": set(),
@@ -33,7 +34,13 @@ LAYERS: dict[str, set[str]] = {
     "framer": {"errors", "buffer", "requests", "decoder"},
     "fields": {"errors"},
     **dict.fromkeys(FORMATS, CORE),
-    "stream": CORE | FORMATS,
+    "stream_decoder": CORE,
+    "sockets": {"buffer"},
+    "transport": {"buffer", "sockets", "stream_decoder"},
+    "outgoing": {"buffer", "sockets", "transport"},
+    "stream": CORE | FORMATS | {"stream_decoder", "sockets"},
+    "message_socket": CORE | FORMATS | SOCKETS | {"stream"},
+    "server": CORE | FORMATS | {"message_socket"},
     "notation": CORE | FORMATS,
     "demo": CORE | FORMATS | {"stream"},
 }
@@ -75,7 +82,16 @@ def test_the_framer_in_the_module_docstring_works() -> None:
 
 
 def test_the_package_exports_what_its_modules_do() -> None:
-    core = ["errors", "buffer", "requests", "decoder", "framer", *FORMATS, "stream"]
+    core = [
+        "errors",
+        "buffer",
+        "requests",
+        "decoder",
+        "framer",
+        *FORMATS,
+        "stream",
+        "message_socket",
+    ]
     modules = [importlib.import_module(f"{framing.__name__}.{name}") for name in core]
     assert sorted(framing.__all__) == sorted(name for each in modules for name in each.__all__)
     for module in modules:

@@ -6,19 +6,15 @@ import array
 import errno
 import signal
 import socket
-import ssl
 import struct
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from functools import cache
 from itertools import count
 from typing import Any
 
 import pytest
-import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,7 +24,6 @@ from framing import (
     DelimiterFramer,
     EncodeError,
     EndOfStreamError,
-    HeaderMessage,
     IncompleteMessageError,
     LengthPrefixFramer,
     LineFramer,
@@ -39,80 +34,21 @@ from framing import (
 )
 from framing import stream as stream_module
 
-from .fakes import INTERRUPTIONS, ScriptedSocket, WrappedSocket
+from .fakes import INTERRUPTIONS, ScriptedSocket
 from .interruptions import Interruption, interrupted_at
-from .strategies import FORMATS, Format, carries
+from .pairs import (
+    Pair,
+    fill,
+    receive_exactly,
+    samples,
+    tcp_pair,
+    tls_pair,
+    unix_pair,
+    wrapped_pair,
+)
+from .strategies import FORMATS, Format
 
 every_format = pytest.mark.parametrize("format", FORMATS, ids=repr)
-
-Pair = tuple[socket.socket, socket.socket]
-
-
-def tcp_pair() -> Pair:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        client = socket.create_connection(listener.getsockname()[:2], timeout=10)
-        server, _ = listener.accept()
-    server.settimeout(10)
-    return client, server
-
-
-def unix_pair() -> Pair:
-    client, server = socket.socketpair()
-    client.settimeout(10)
-    server.settimeout(10)
-    return client, server
-
-
-def wrapped_pair() -> Pair:
-    """A pair that cannot peek, send parts at once or be read in one step: like TLS."""
-    client, server = map(WrappedSocket.around, unix_pair())
-    client.settimeout(10)
-    server.settimeout(10)
-    return client, server
-
-
-@cache
-def tls_contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    authority = trustme.CA()
-    client = ssl.create_default_context()
-    authority.configure_trust(client)
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(server)
-    return client, server
-
-
-def tls_pair() -> Pair:
-    client_context, server_context = tls_contexts()
-    client, server = tcp_pair()
-    with ThreadPoolExecutor() as executor:
-        accepting = executor.submit(server_context.wrap_socket, server, server_side=True)
-        secure = client_context.wrap_socket(client, server_hostname="localhost")
-        return secure, accepting.result()
-
-
-@pytest.fixture(params=[tcp_pair, unix_pair, wrapped_pair, tls_pair])
-def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
-    client, server = request.param()
-    with client, server:
-        yield client, server
-
-
-@pytest.fixture
-def plain_pair() -> Iterator[Pair]:
-    client, server = tcp_pair()
-    with client, server:
-        yield client, server
-
-
-def samples(format: Format[Any]) -> list[Any]:
-    """Return messages for *format* of several kinds, long ones where it carries them."""
-    kinds: list[Any] = [
-        *(b"hello", b"", b"a", b"x" * 200),
-        *("hello", "", "a", "漢字" * 2, "x" * 200),
-        *(HeaderMessage({"id": 7}, b"hello"), HeaderMessage({}, b"")),
-        *((7, b"alice", 1), (200,), (1.5, 2.5, True, b"c"), (b"pascal"[:5], -5)),
-    ]
-    return [each for each in kinds if carries(format, each)]
 
 
 @every_format
@@ -336,21 +272,6 @@ def test_a_send_that_times_out_before_the_first_byte_can_be_tried_again(plain_pa
     receive_exactly(server, filler)
     send_msg(client, b"hello")
     assert recv_msg(server) == b"hello"
-
-
-def fill(sock: socket.socket) -> int:
-    """Fill the way to the peer, and return how many bytes it took."""
-    total = 0
-    try:
-        while True:
-            total += sock.send(bytes(100_000))
-    except BlockingIOError:
-        return total
-
-
-def receive_exactly(sock: socket.socket, size: int) -> None:
-    while size:
-        size -= len(sock.recv(min(size, 100_000)))
 
 
 @pytest.mark.parametrize("make_pair", [tcp_pair, wrapped_pair, tls_pair])

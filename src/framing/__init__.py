@@ -48,6 +48,7 @@ from .errors import (
 from .framer import Framer
 from .header_body import HeaderBodyFramer, HeaderMessage
 from .length_prefix import LengthPrefixFramer
+from .message_socket import MessageSocket, connect
 from .record import StructFramer
 from .requests import ReadExactly, ReadUntil, Steps
 from .stream import recv_msg, send_msg
@@ -66,12 +67,14 @@ __all__ = [
     "IncompleteMessageError",
     "LengthPrefixFramer",
     "LineFramer",
+    "MessageSocket",
     "MessageTooLargeError",
     "ReadExactly",
     "ReadUntil",
     "Steps",
     "StructFramer",
     "TruncatedDatagramError",
+    "connect",
     "recv_msg",
     "send_msg",
 ]

@@ -57,13 +57,13 @@ class StreamBuffer:
 
     __slots__ = ("_searched", "base", "block", "cursor", "held", "start", "taken")
 
-    def __init__(self) -> None:
+    def __init__(self, offset: int = 0) -> None:
         self.taken: Pieces = None
         self.block = b""
         self.start = 0
         self.cursor = 0
         self.held = BytesIO()  # what is written to it is fed
-        self.base = 0  # where block[0] is in the stream
+        self.base = offset  # where block[0] is in the stream
         self._searched = 0  # no delimiter starts in block + held between the cursor and here
 
     @property
@@ -80,6 +80,11 @@ class StreamBuffer:
     def available(self) -> int:
         """How many bytes are there to be read."""
         return len(self.block) - self.cursor + self.held.tell()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there are no bytes from the current message's first on."""
+        return self.start == len(self.block) and not self.held.tell() and self.taken is None
 
     @property
     def size(self) -> int:
@@ -104,16 +109,26 @@ class StreamBuffer:
             self.base + start,
         )
 
-    def feed_from(self, receive: Callable[[int], bytes], size: int) -> int:
-        """Keep what ``receive(size)`` returns, and return how many bytes that was.
+    def feed_from(self, receive: Callable[[int, int], bytes], size: int, flags: int = 0) -> int:
+        """Keep what ``receive(size, flags)`` returns, and return how many bytes that was.
 
         A signal handler runs between two instructions of the interpreter, and this is one:
         where *receive* is a C function, as the ``recv`` of a plain socket is, bytes that the
         system has handed over are kept before anything can interrupt.
         """
-        before = self.held.tell()
-        self.held.writelines(map(receive, (size,)))
-        return self.held.tell() - before
+        received = map(receive, (size,), (flags,))
+        if not self.is_empty:
+            before = self.held.tell()
+            self.held.writelines(received)
+            return self.held.tell() - before
+        (self.block,), self.start, self.cursor, self._searched, self.base = (
+            received,
+            0,
+            0,
+            0,
+            self.base + self.start,
+        )
+        return len(self.block)
 
     # Bytes are read
 
@@ -154,6 +169,14 @@ class StreamBuffer:
         self.gather()
         with self.held.getbuffer() as view:
             return bytes(view[max(self.cursor, len(view) - size) :])
+
+    def copy_rest(self, into: memoryview) -> int:
+        """Copy all that is there to the front of *into*, and return how many bytes it was."""
+        self.gather()
+        with self.held.getbuffer() as view:
+            rest = view[self.cursor :]
+            into[: len(rest)] = rest
+            return len(rest)
 
     # Messages begin
 

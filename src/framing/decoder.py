@@ -16,7 +16,6 @@ exception out of a signal handler nor a change from one way to the other loses a
 
 from __future__ import annotations
 
-from io import BytesIO
 from itertools import chain
 from operator import length_hint
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -32,7 +31,7 @@ from .errors import (
 from .requests import ReadExactly, ReadUntil
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from .buffer import Buffer, Pieces
     from .framer import Framer
@@ -42,8 +41,8 @@ __all__ = ["Decoder"]
 
 M = TypeVar("M")
 
-_NONE_READY: Iterator[Any] = iter(())
-_NO_BATCH = b"", 0, 0
+NONE_READY: Iterator[Any] = iter(())
+NO_BATCH = b"", 0, 0
 
 
 class Decoder(Generic[M]):
@@ -88,9 +87,9 @@ class Decoder(Generic[M]):
         self._framer = framer
         self._window = framer._window()  # how much the fast path gets at once; 0 for none
         self._buffer = StreamBuffer()
-        self._ready: Iterator[M] = _NONE_READY
+        self._ready: Iterator[M] = NONE_READY
         # The bytes that _ready came from, as read at once or as one message: see unread().
-        self._batch = _NO_BATCH
+        self._batch = NO_BATCH
         self._single: tuple[Pieces, bytes, int, int] | None = None
         self._steps: Steps[M] | None = None
         self._request: ReadExactly | ReadUntil = ReadExactly(0)
@@ -151,12 +150,11 @@ class Decoder(Generic[M]):
         ready = self._advance()
         if ready is not None and self._single is not None:
             # One assignment, which hands a single message out and keeps nothing of it.
-            (message,), self._ready, self._single = ready, _NONE_READY, None
+            (message,), self._ready, self._single = ready, NONE_READY, None
             return message
         for message in ready or ():
             return message
-        if self._ended:
-            raise EndOfStreamError("the stream has ended, and there are no more messages")
+        self._check_end()
         return None
 
     @property
@@ -194,7 +192,7 @@ class Decoder(Generic[M]):
             raise fresh_copy(self._failure)
         if self._buffer.size < self._look_again_at and not self._ended:
             # These hold on to what was handed out.
-            self._ready, self._batch, self._single = _NONE_READY, _NO_BATCH, None
+            self._ready, self._batch, self._single = NONE_READY, NO_BATCH, None
             self._buffer.drop_finished()
             return None
         try:
@@ -289,7 +287,7 @@ class Decoder(Generic[M]):
                 received=size,
                 expected=expected,
             )
-        self._ready, self._batch, self._single = _NONE_READY, _NO_BATCH, None
+        self._ready, self._batch, self._single = NONE_READY, NO_BATCH, None
         self._look_again_at, self._restart_at, self._request, self._steps = (
             size + request._missing_at_least(buffer),
             2 * size,
@@ -303,6 +301,11 @@ class Decoder(Generic[M]):
         error.offset = self._buffer.offset
         self._failure = fresh_copy(error)
 
+    def _check_end(self) -> None:
+        """Raise an error if the stream has ended, where there are no more messages in it."""
+        if self._ended:
+            raise EndOfStreamError("the stream has ended, and there are no more messages")
+
     # Finding out, when somebody asks, how far a batch has been taken
 
     def _wire_of_last(self, count: int) -> bytes:
@@ -311,84 +314,7 @@ class Decoder(Generic[M]):
             taken, block, start, end = self._single
             return join(taken) + block[start:end]
         block, start, end = self._batch
-        replay = StepwiseDecoder(self._framer).feed(block[start:end])
-        places = [start, *(start + replay._buffer.offset for _ in replay)]
+        replay = Decoder(self._framer)
+        replay._window = 0  # one by one
+        places = [start, *(start + replay._buffer.offset for _ in replay.feed(block[start:end]))]
         return block[places[-1 - count] : end]
-
-
-class StepwiseDecoder(Decoder[M]):
-    """A decoder that reads one message at a time, for a reader that takes in no more than that.
-
-    It gives what a :class:`Decoder` gives, without the fast path.
-    """
-
-    __slots__ = ()
-
-    def __init__(self, framer: Framer[M]) -> None:
-        super().__init__(framer)
-        self._window = 0
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether the decoder holds no message and no part of one, and has not failed."""
-        return not self._buffer.size and not length_hint(self._ready) and self._failure is None
-
-    def read_from(self, receive: Callable[[int], bytes]) -> M | None:
-        """Return the next message if each of its pieces comes in one call of *receive*.
-
-        This is the usual case, and takes a third of the time of the general one.  Otherwise
-        ``None``: what came is kept, and next_message() goes on with it.  The decoder is idle.
-        """
-        buffer = self._buffer
-        held = buffer.held
-        steps = self._framer.read_message()
-        try:
-            request = next(steps)
-            while type(request) is ReadExactly and request.size < LARGE_PIECE:
-                before = held.tell()
-                if request.size:
-                    held.writelines(map(receive, (request.size,)))  # see StreamBuffer.feed_from
-                data = held.getvalue()[before:]
-                if len(data) < request.size:
-                    return None
-                request = steps.send(data)
-        except StopIteration as end:
-            message: M | None = end.value
-        except ValueError:
-            return None  # next_message() comes to the same, and raises it in its turn
-        else:
-            return None
-        read = held.tell()
-        if message is None or not read:
-            return None  # likewise
-        held = BytesIO()
-        buffer.held, buffer.base = held, buffer.base + read
-        return message
-
-    # The rest is for a decoder whose next_message() has just returned None.
-
-    @property
-    def seeks_delimiter(self) -> bool:
-        """Whether it waits for a delimiter, rather than for a number of bytes."""
-        return isinstance(self._request, ReadUntil)
-
-    @property
-    def bytes_waited_for(self) -> int:
-        """``bytes_needed``, without looking whether that has come."""
-        return self._request._missing(self._buffer)
-
-    @property
-    def bytes_held(self) -> int:
-        """How many bytes of the current message are there."""
-        return self._buffer.size
-
-    def bytes_wanted_of(self, ahead: bytes) -> int:
-        """Return how many of the bytes *ahead*, which come next, are the current message's."""
-        return self._request._span(self._buffer, ahead)
-
-    def feed_from(self, receive: Callable[[int], bytes], size: int) -> int:
-        """Feed what ``receive(size)`` returns, and return how many bytes that was.
-
-        No signal comes between the two if *receive* is a C function.
-        """
-        return self._buffer.feed_from(receive, size)

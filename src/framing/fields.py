@@ -10,8 +10,12 @@ import re
 from functools import partial
 from struct import Struct
 from struct import error as StructError
+from typing import TYPE_CHECKING
 
 from .errors import DecodeError, MessageTooLargeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _INTEGERS = "bBhHiIlLqQ"
 
@@ -71,7 +75,10 @@ class LengthField:
         ValueError: *format* is not of that kind.
     """
 
-    __slots__ = ("_included", "_struct", "max_payload", "unpack_from", "width")
+    __slots__ = ("_included", "_struct", "max_payload", "pack", "unpack_from", "width")
+
+    pack: Callable[[int], bytes]
+    """Return the field that announces a payload of so many bytes, ``max_payload`` at most."""
 
     def __init__(self, format: str, *, includes_itself: bool = False) -> None:
         field = portable_struct(format)
@@ -86,12 +93,12 @@ class LengthField:
         self.width = field.size
         self._included = field.size if includes_itself else 0
         self.max_payload = 2**bits - 1 - self._included
+        self.pack = self._pack_including_itself if includes_itself else field.pack
 
     def __reduce__(self) -> tuple[object, ...]:
         return partial(LengthField, includes_itself=self._included > 0), (self._struct.format,)
 
-    def pack(self, payload_size: int) -> bytes:
-        """Return the field that announces *payload_size* bytes, ``max_payload`` at most."""
+    def _pack_including_itself(self, payload_size: int) -> bytes:
         return self._struct.pack(payload_size + self._included)
 
     def unpack(self, field: bytes, limit: int, limit_name: str) -> int:

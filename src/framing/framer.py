@@ -80,6 +80,8 @@ class Framer(ABC, Generic[M]):
         if "read_message" in vars(cls) and "read_batch" not in vars(cls):
             # A fast path that is inherited would read another format than this one.
             cls.read_batch = Framer.read_batch  # type: ignore[method-assign]
+        if "encode_parts" in vars(cls) and "encode_some" not in vars(cls):
+            cls.encode_some = Framer.encode_some  # type: ignore[method-assign]
 
     # What a format defines
 
@@ -143,6 +145,28 @@ class Framer(ABC, Generic[M]):
             TypeError: *message* is not of the type that this format carries.
         """
         return b"".join(self.encode_parts(message))
+
+    def encode_some(self, messages: Iterator[M], parts: list[Buffer], size: int) -> bool:
+        """Append the wire bytes of *messages* to *parts*, until that is *size* bytes or more.
+
+        One message is too many, rather than too few.  If an error is raised, *parts* holds the
+        messages before it.
+
+        Returns:
+            Whether there may be more messages.
+
+        Raises:
+            EncodeError: This format cannot carry one of the messages.
+            TypeError: One is not of the type that this format carries.
+            BaseException: Whatever *messages* raises.
+        """
+        for message in messages:
+            wire = self.encode_parts(message)
+            parts += wire
+            size -= sum(memoryview(part).nbytes for part in wire)
+            if size <= 0:
+                return True
+        return False
 
     def decode(self, data: Buffer) -> M:
         """Return the one message that *data* holds, as a datagram does.

@@ -12,11 +12,12 @@ import socket
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 from weakref import WeakKeyDictionary
 
-from .decoder import StepwiseDecoder
 from .length_prefix import LengthPrefixFramer
+from .sockets import MOST_PARTS, Guard, check_is_stream, is_plain, skip
+from .stream_decoder import StreamDecoder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from .buffer import Buffer
     from .delimiter import DelimiterFramer
@@ -37,8 +38,6 @@ _MSG_PEEK: int | None = getattr(socket, "MSG_PEEK", None)
 _HAS_SENDMSG = hasattr(socket.socket, "sendmsg")
 # Up to this size a copy of the message is cheaper than passing its parts to the system.
 _JOIN_SIZE = 16 * 1024
-# POSIX lets a system refuse more parts at once: _XOPEN_IOV_MAX in limits.h.
-_MOST_PARTS = 16
 
 
 @overload
@@ -114,40 +113,58 @@ def recv_msg(sock: socket.socket, *, framer: Framer[Any] = _DEFAULT_FRAMER) -> A
     return message
 
 
+def give_up(sock: socket.socket, framer: Framer[M]) -> StreamDecoder[M]:
+    """Return the part of a message that was received of *sock*, for another to go on with.
+
+    Raises:
+        ConnectionError: A call was cut off where the stream cannot be trusted any more.
+        ValueError: The part is of a message in another format.
+    """
+    state = _state_of(sock)
+    state.check_whole()
+    decoder = state.decoder_for(framer)
+    del _states[sock]
+    return decoder
+
+
 class _State:
     """What is kept of one socket between calls: the part of a message, in either direction."""
 
-    __slots__ = ("_decoder", "_is_receiving", "_is_sending", "is_plain")
+    __slots__ = ("_decoder", "_is_sending", "_receiving", "is_plain")
 
     def __init__(self, sock: socket.socket) -> None:
-        kind = getattr(sock, "type", socket.SOCK_STREAM)
-        if kind != socket.SOCK_STREAM:
-            raise ValueError(
-                f"expected a stream socket (SOCK_STREAM), not {kind!r}: datagrams keep their"
-                " boundaries, so framer.encode() and framer.decode() are enough there"
-            )
+        check_is_stream(sock)
         # A plain socket's methods are C functions: see StreamBuffer.feed_from().
-        self.is_plain = all(
-            getattr(type(sock), name, None) is getattr(socket.socket, name, None)
-            for name in ("recv", "send", "sendmsg", "sendall")
+        self.is_plain = is_plain(sock)
+        self._decoder: StreamDecoder[Any] | None = None
+        self._receiving = Guard(
+            sock,
+            "a signal cut off an earlier recv_msg on this socket, and bytes may be lost:"
+            " close the connection",
         )
-        self._decoder: StepwiseDecoder[Any] | None = None
         # True only during a call, so if it is true at the start of one, another was cut off.
-        self._is_receiving = False
         self._is_sending = False
+
+    def check_whole(self) -> None:
+        """Raise a ``ConnectionError`` if the stream is broken, in either direction."""
+        self._receiving.check()
+        self._check_sent_whole()
 
     # Sending
 
-    def send(self, sock: socket.socket, parts: Sequence[Buffer]) -> None:
-        """Send all of *parts*, or remember that the stream is broken."""
+    def _check_sent_whole(self) -> None:
         if self._is_sending:
             raise ConnectionError(
                 "an earlier send_msg on this socket was cut off in the middle of a message:"
                 " close the connection, since the receiver cannot tell where the next one starts"
             )
+
+    def send(self, sock: socket.socket, parts: Sequence[Buffer]) -> None:
+        """Send all of *parts*, or remember that the stream is broken."""
+        self._check_sent_whole()
         # A view's len counts items, so this may be too low: it only decides what is faster.
         size = sum(map(len, parts))  # type: ignore[arg-type, unused-ignore]  # not of every type
-        if len(parts) > _MOST_PARTS or size <= _JOIN_SIZE:
+        if len(parts) > MOST_PARTS or size <= _JOIN_SIZE:
             parts = (b"".join(parts),)
         self._is_sending = True
         for rest in self._begin(sock, parts):
@@ -174,16 +191,16 @@ class _State:
             raise
         if len(parts) == 1 and sent[0] == memoryview(parts[0]).nbytes:
             return ()  # nearly always
-        return list(_skip(parts, sent[0]))
+        return list(skip(parts, sent[0]))
 
     # Receiving
 
-    def decoder_for(self, framer: Framer[M]) -> StepwiseDecoder[M]:
+    def decoder_for(self, framer: Framer[M]) -> StreamDecoder[M]:
         """Return the decoder of the message that is next, or was received in part."""
         decoder = self._decoder
         if decoder is None or decoder.framer is not framer:
             if decoder is None or (decoder.framer != framer and decoder.is_idle):
-                decoder = self._decoder = StepwiseDecoder(framer)
+                decoder = self._decoder = StreamDecoder(framer, stepwise=True)
             elif decoder.framer != framer:
                 raise ValueError(
                     f"a message in {decoder.framer!r} was received in part:"
@@ -191,7 +208,7 @@ class _State:
                 )
         return decoder
 
-    def receive(self, sock: socket.socket, decoder: StepwiseDecoder[Any]) -> None:
+    def receive(self, sock: socket.socket, decoder: StreamDecoder[Any]) -> None:
         """Feed *decoder* some bytes of the current message, or the end of the stream."""
         if self.is_plain:
             received = self._receive_plain(sock, decoder)
@@ -200,7 +217,7 @@ class _State:
         if not received:
             decoder.feed_eof()
 
-    def _receive_plain(self, sock: socket.socket, decoder: StepwiseDecoder[Any]) -> int:
+    def _receive_plain(self, sock: socket.socket, decoder: StreamDecoder[Any]) -> int:
         needed = decoder.bytes_waited_for
         if decoder.seeks_delimiter and _MSG_PEEK is not None:
             least, most = _PEEK_SIZES
@@ -208,42 +225,11 @@ class _State:
             needed = decoder.bytes_wanted_of(ahead)
         return decoder.feed_from(sock.recv, min(needed, _RECEIVE_SIZE))
 
-    def _receive_other(self, sock: socket.socket, decoder: StepwiseDecoder[Any]) -> int:
-        if self._is_receiving:
-            raise ConnectionError(
-                "a signal cut off an earlier recv_msg on this socket, and bytes may be lost:"
-                " close the connection"
-            )
-        self._is_receiving = True
-        try:
-            data = sock.recv(min(decoder.bytes_waited_for, _RECEIVE_SIZE))
-        except OSError as error:
-            self._is_receiving = not _is_raised_by(sock, error)
-            raise
-        decoder.feed(data)
-        self._is_receiving = False
-        return len(data)
-
-
-def _is_raised_by(sock: socket.socket, error: OSError) -> bool:
-    """Return whether *sock* raised *error* in ``recv``, and not a signal handler meanwhile.
-
-    A handler is a function of Python, so its own frame is the one that raised.
-    """
-    traceback = error.__traceback__
-    while traceback is not None and traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    module = traceback.tb_frame.f_globals.get("__name__") if traceback is not None else None
-    return module == type(sock).recv.__module__
-
-
-def _skip(parts: Sequence[Buffer], size: int) -> Iterator[memoryview]:
-    """Yield what is left of *parts* after their first *size* bytes."""
-    for part in parts:
-        view = memoryview(part)
-        if size < view.nbytes:
-            yield view.cast("B")[size:]
-        size = max(0, size - view.nbytes)
+    def _receive_other(self, sock: socket.socket, decoder: StreamDecoder[Any]) -> int:
+        size = min(decoder.bytes_waited_for, _RECEIVE_SIZE)
+        before = decoder.bytes_held
+        self._receiving.call(sock.recv, size, decoder.feed)
+        return decoder.bytes_held - before
 
 
 _states: WeakKeyDictionary[socket.socket, _State] = WeakKeyDictionary()

@@ -1,0 +1,138 @@
+"""The sending side of a connection: whole messages from many threads, and what is owed.
+
+A message of which a byte has gone out must go out whole, or the receiver could not tell where
+the next one starts.  What time has not sufficed for is *owed*: kept here, and sent before
+anything else.  A message of which nothing has gone out is not owed, so its sender is told, and
+may try again.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from .sockets import MOST_PARTS, skip
+from .transport import NEVER
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
+
+    from .buffer import Buffer
+    from .transport import Deadline, Transport
+
+__all__: list[str] = []
+
+# Up to this size a copy of the message is cheaper than passing its parts to the system.
+JOIN_SIZE = 16 * 1024
+# Many messages are joined up to this size, which is that of a batch and its last message.
+BATCH_SIZE = 128 * 1024
+
+
+class Outgoing:
+    """What goes out through one transport."""
+
+    # _parts is the message that is being sent, and _sent the numbers of bytes that went out of
+    # it, one for each attempt.  It has begun if there is any such number, 0 included.  Each is
+    # stored by the step that sends, so both are right whenever a signal handler raises.
+    __slots__ = ("_lock", "_parts", "_sent", "_transport")
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._lock = threading.Lock()
+        self._parts: Sequence[Buffer] = ()
+        self._sent: list[int] = []
+
+    @property
+    def unsent(self) -> int:
+        """How many bytes are owed."""
+        parts, sent = self._parts, self._sent
+        return sum(memoryview(part).nbytes for part in parts) - sum(sent) if sent else 0
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a thread is sending."""
+        return self._lock.locked()
+
+    def flush(self, deadline: Deadline) -> None:
+        """Send what is owed, or raise, and owe the rest."""
+        with self._turn(deadline):
+            if self._sent:
+                self._settle(deadline)
+
+    def send(self, parts: Sequence[Buffer], deadline: Deadline) -> None:
+        """Send one message, or owe the rest of it; raise if none of it has gone out."""
+        if len(parts) > 1:
+            parts = _packed(parts, JOIN_SIZE)
+        with self._lock if deadline is NEVER else deadline.holding(self._lock):
+            if self._sent:
+                self._settle(deadline)
+            self._parts = parts
+            try:
+                if deadline is NEVER and len(parts) == 1 and self._transport.send_plainly:
+                    # The usual case, without the steps of the general one: half the time.
+                    self._sent = [*map(self._transport.send_plainly, parts)]
+                    if self._sent[0] == len(parts[0]) and type(parts[0]) is bytes:
+                        self._parts, self._sent = (), []
+                        return
+                self._settle(deadline)
+            except OSError:
+                if not self._sent:
+                    raise
+
+    def send_all(self, parts: Sequence[Buffer], deadline: Deadline, *, is_last: bool) -> None:
+        """Send many messages, or owe the rest of them.
+
+        Args:
+            parts: The messages on the wire.
+            deadline: Of the call.
+            is_last: Whether no others follow, so that the caller need not be told of the rest.
+        """
+        parts = _packed(parts, BATCH_SIZE)
+        with self._turn(deadline):
+            owed = [*skip(self._parts, sum(self._sent))] if self._sent else []
+            self._parts, self._sent = (*owed, *parts), [0]
+            try:
+                self._settle(deadline)
+            except (BlockingIOError, TimeoutError):
+                if not is_last:
+                    raise
+
+    def _turn(self, deadline: Deadline) -> AbstractContextManager[object]:
+        """Wait for the other threads that send."""
+        return self._lock if deadline is NEVER else deadline.holding(self._lock)
+
+    def _settle(self, deadline: Deadline) -> None:
+        """Send all of the message, or leave the rest of it owed."""
+        try:
+            while self._parts:
+                if any(self._sent):
+                    rest = [*skip(self._parts, sum(self._sent))]
+                    self._parts, self._sent = (rest, [0]) if rest else ((), [])
+                else:
+                    self._transport.send(self._parts, self._sent, deadline)
+        finally:
+            if self._parts:
+                self._keep()
+
+    def _keep(self) -> None:
+        """Copy what is owed if it may change, and forget a message that has not begun."""
+        self._parts = [*map(_unchanging, self._parts)] if self._sent else ()
+
+
+def _packed(parts: Sequence[Buffer], most: int) -> Sequence[Buffer]:
+    """Return *parts*, in one piece if they are not worth more, up to *most* bytes."""
+    # A view's len counts items, so this may be too low: it only decides what is faster.
+    size = sum(map(len, parts))  # type: ignore[arg-type, unused-ignore]  # not of every type
+    if size <= most:
+        return (b"".join(parts),)
+    if len(parts) > MOST_PARTS:
+        *small, last = parts
+        return b"".join(small), last
+    return parts
+
+
+def _unchanging(part: Buffer) -> Buffer:
+    if isinstance(part, bytes) or (isinstance(part, memoryview) and type(part.obj) is bytes):
+        return part
+    return bytes(part)

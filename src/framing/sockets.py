@@ -1,0 +1,125 @@
+"""What has to be known of a socket before it is read from or written to."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from .buffer import Buffer
+
+__all__: list[str] = []
+
+A = TypeVar("A")
+R = TypeVar("R")
+
+# POSIX lets a system refuse more parts at once: _XOPEN_IOV_MAX in limits.h.
+MOST_PARTS = 16
+
+
+def check_is_stream(sock: socket.socket) -> None:
+    """Raise a ``ValueError`` if *sock* carries datagrams."""
+    kind = getattr(sock, "type", socket.SOCK_STREAM)
+    if kind != socket.SOCK_STREAM:
+        raise ValueError(
+            f"expected a stream socket (SOCK_STREAM), not {kind!r}: datagrams keep their"
+            " boundaries, so framer.encode() and framer.decode() are enough there"
+        )
+
+
+def check_is_connected(sock: socket.socket) -> None:
+    """Raise an ``OSError`` if *sock* was never connected.
+
+    One that the peer has reset has no peer either, and may still hold bytes from it: what tells
+    them apart is that a connected socket has a port of its own, and does not listen.
+    """
+    try:
+        sock.getpeername()
+    except OSError as error:
+        if error.errno != errno.ENOTCONN:
+            return
+        address = sock.getsockname()
+        has_port = isinstance(address, tuple) and len(address) > 1 and address[1] != 0
+        if not has_port or sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            raise OSError(
+                errno.ENOTCONN,
+                "expected a connected socket: call connect() first, or take one from accept()",
+            ) from None
+    except AttributeError:  # no socket, but something that behaves like one
+        return
+
+
+def is_plain(sock: socket.socket) -> bool:
+    """Return whether the methods of *sock* are the C functions of the standard library.
+
+    Those of TLS are not, nor those of a subclass that overrides them.
+    """
+    return all(
+        getattr(type(sock), name, None) is getattr(socket.socket, name, None)
+        for name in ("recv", "recv_into", "send", "sendmsg", "sendall")
+    )
+
+
+class Guard:
+    """The calls of a method that bytes may be lost in, if a signal's exception ends one.
+
+    A method that is written in Python can be interrupted after the system has taken or given
+    bytes and before anybody was told.  The stream cannot be trusted then, so the guard lets no
+    further call through.
+
+    Args:
+        sock: Whose methods are called.
+        advice: What to say then.
+    """
+
+    __slots__ = ("_advice", "_is_unsure", "_module")
+
+    def __init__(self, sock: socket.socket, advice: str) -> None:
+        self._module = getattr(type(sock).recv, "__module__", __name__)
+        self._advice = advice
+        self._is_unsure = False
+
+    def check(self) -> None:
+        """Raise a ``ConnectionError`` if a call was interrupted."""
+        if self._is_unsure:
+            raise ConnectionError(self._advice)
+
+    def call(self, method: Callable[[A], R], argument: A, keep: Callable[[R], object]) -> None:
+        """Call ``keep(method(argument))``.
+
+        Raises:
+            ConnectionError: An earlier call was interrupted.
+            OSError: As *method* raised it; nothing is lost then.
+        """
+        self.check()
+        self._is_unsure = True
+        try:
+            result = method(argument)
+        except OSError as error:
+            self._is_unsure = not self._is_its_own(error)
+            raise
+        keep(result)
+        self._is_unsure = False
+
+    def _is_its_own(self, error: OSError) -> bool:
+        """Return whether the socket raised *error*, and not a signal handler meanwhile.
+
+        A handler is a function of Python, so its own frame is the one that raised.
+        """
+        traceback = error.__traceback__
+        while traceback is not None and traceback.tb_next is not None:
+            traceback = traceback.tb_next
+        module = traceback.tb_frame.f_globals.get("__name__") if traceback is not None else None
+        return module in {self._module, __name__}
+
+
+def skip(parts: Sequence[Buffer], size: int) -> Iterator[memoryview]:
+    """Yield what is left of *parts* after their first *size* bytes."""
+    for part in parts:
+        view = memoryview(part)
+        if size < view.nbytes:
+            yield view.cast("B")[size:]
+        size = max(0, size - view.nbytes)

@@ -1,0 +1,281 @@
+"""A decoder that a socket feeds: what a reader of sockets needs beyond bytes in, messages out.
+
+Bytes are received straight into it, so that a signal between two steps of the reader loses
+none of them.  It tells what it waits for, hands its messages to whoever comes first, and passes
+the rest of the stream on to the decoder of another format.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from operator import length_hint
+from typing import TYPE_CHECKING, TypeVar
+
+from .buffer import LARGE_PIECE, StreamBuffer
+from .decoder import NO_BATCH, NONE_READY, Decoder
+from .requests import ReadExactly, ReadUntil
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .framer import Framer
+
+__all__: list[str] = []
+
+M = TypeVar("M")
+N = TypeVar("N")
+
+# How many bytes to decode at once when beginning to, after messages were read one by one.
+_FIRST_WINDOW = 512
+
+
+class StreamDecoder(Decoder[M]):
+    """The messages in what a socket receives.
+
+    Args:
+        framer: The format of the messages.
+        stepwise: Whether to decode one message at a time, at least at first.
+    """
+
+    __slots__ = ("_is_narrow",)
+
+    def __init__(self, framer: Framer[M], *, stepwise: bool) -> None:
+        super().__init__(framer)
+        self._is_narrow = stepwise and self._window > 0
+        if stepwise:
+            self._window = 0
+
+    # Bytes come in
+
+    def feed_from(self, receive: Callable[[int, int], bytes], size: int, flags: int = 0) -> int:
+        """Feed what ``receive(size, flags)`` returns, and return how many bytes that was.
+
+        No signal comes between the two if *receive* is a C function.
+        """
+        return self._buffer.feed_from(receive, size, flags)
+
+    def read_batch_from(self, receive: Callable[[int, int], bytes], size: int) -> bool:
+        """Make the messages ready that one call of *receive* returns, if it returns whole ones.
+
+        This is the usual case where programs wait for each other, and takes half the time of
+        the general one.  Otherwise false: what came is kept, and decode() goes on with it.
+        """
+        buffer = self._buffer
+        if (
+            self._steps is not None
+            or buffer.start != len(buffer.block)
+            or length_hint(self._ready)
+            or buffer.held.tell()
+            or buffer.taken is not None
+            or self._ended
+            or self._failure is not None
+            or not self._window
+        ):
+            return False
+        # What was handed out is not held on to while receive() waits.
+        self._batch, buffer.block, buffer.start, buffer.cursor, buffer.base = (
+            NO_BATCH,
+            b"",
+            0,
+            0,
+            buffer.base + buffer.start,
+        )
+        (buffer.block,) = map(receive, (size,), (0,))  # in one step: see StreamBuffer.feed_from
+        block = buffer.block
+        try:
+            messages, end, _ = self._framer.read_batch(block, 0, min(len(block), self._window))
+        except ValueError:
+            return False  # decode() comes to the same, and raises it in its turn
+        if not end:
+            return False
+        self._ready, self._single, self._batch, self._look_again_at, buffer.start = (
+            messages,
+            None,
+            (block, 0, end),
+            0,
+            end,
+        )
+        return True
+
+    def read_from(self, receive: Callable[[int], bytes]) -> M | None:
+        """Return the next message if each of its pieces comes in one call of *receive*.
+
+        This is the usual case, and takes a third of the time of the general one.  Otherwise
+        ``None``: what came is kept, and next_message() goes on with it.  The decoder is idle.
+        """
+        buffer = self._buffer
+        held = buffer.held
+        steps = self._framer.read_message()
+        try:
+            request = next(steps)
+            while type(request) is ReadExactly and request.size < LARGE_PIECE:
+                before = held.tell()
+                if request.size:
+                    held.writelines(map(receive, (request.size,)))  # see StreamBuffer.feed_from
+                data = held.getvalue()[before:]
+                if len(data) < request.size:
+                    return None
+                request = steps.send(data)
+        except StopIteration as end:
+            message: M | None = end.value
+        except ValueError:
+            return None  # next_message() comes to the same, and raises it in its turn
+        else:
+            return None
+        read = held.tell()
+        if message is None or not read:
+            return None  # likewise
+        held = BytesIO()
+        buffer.held, buffer.base = held, buffer.base + read
+        return message
+
+    # Messages go out
+
+    def take(self) -> M | None:
+        """Return the next of the messages that are decoded, or ``None`` if none is.
+
+        Threads may take at the same time, and while one decodes: from the look at what is
+        ready to the return, nothing here lets another thread or a signal handler run.
+        """
+        for message in self._ready:
+            if self._single is not None:
+                self._ready, self._single = NONE_READY, None  # keep nothing of it
+            return message
+        return None
+
+    @property
+    def ready(self) -> Iterator[M] | None:
+        """What messages are decoded and not taken, if any: taking from it takes them."""
+        return self._ready if length_hint(self._ready) else None
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether the stream has ended, between messages, and all were taken."""
+        return self._ended and self.is_idle
+
+    def take_into(
+        self: StreamDecoder[bytes], view: memoryview, check: Callable[[int, memoryview], object]
+    ) -> int | None:
+        """Take a message of bytes into *view*, if *check* lets it; ``None`` if none is ready."""
+        for message in self._ready:
+            try:
+                check(len(message), view)
+            except ValueError:
+                self._ready = iter([message, *self._ready])
+                raise
+            view[: len(message)] = message
+            if self._single is not None:
+                self._ready, self._single = NONE_READY, None
+            return len(message)
+        return None
+
+    def decode(self) -> bool:
+        """Make messages ready to be taken, and return whether there are any.
+
+        Raises:
+            EndOfStreamError: The stream has ended, and all its messages were taken.
+            DecodeError: The next bytes break the format.
+            IncompleteMessageError: The stream has ended inside a message.
+        """
+        if length_hint(self._ready):
+            return True
+        if self._buffer.is_empty and not self._ended and self._failure is None:
+            # These hold on to what was handed out.
+            self._ready, self._batch, self._single = NONE_READY, NO_BATCH, None
+            self._buffer.drop_finished()
+            return False
+        if self._is_narrow:
+            self._widen()
+        if self._advance() is not None:
+            return True
+        self._check_end()
+        return False
+
+    # What it holds and waits for
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the decoder holds no message and no part of one, and has not failed."""
+        return self._buffer.is_empty and not length_hint(self._ready) and self._failure is None
+
+    @property
+    def bytes_held(self) -> int:
+        """How many bytes there are that belong to no message decoded yet."""
+        return self._buffer.size
+
+    # These are for a decoder that has just found no message.
+
+    @property
+    def seeks_delimiter(self) -> bool:
+        """Whether it waits for a delimiter, rather than for a number of bytes."""
+        return isinstance(self._request, ReadUntil)
+
+    @property
+    def bytes_waited_for(self) -> int:
+        """``bytes_needed``, without looking whether that has come; 1 where it is not known."""
+        return self._request._missing(self._buffer) if self._steps is not None else 1
+
+    def bytes_wanted_of(self, ahead: bytes) -> int:
+        """Return how many of the bytes *ahead*, which come next, are the current message's."""
+        return self._request._span(self._buffer, ahead)
+
+    def room(self, ahead: int, most: int) -> int:
+        """Return how many bytes to receive at once.
+
+        *ahead*, to find many messages in them; but of a large piece of a message no more than
+        is missing, so that nothing follows it and it is handed over as it lies there, and no
+        more than *most*.
+        """
+        request = self._request
+        if self._steps is None or not isinstance(request, ReadExactly):
+            return ahead
+        return min(request._missing(self._buffer), most) if request.size >= LARGE_PIECE else ahead
+
+    # The last piece of a message may be received elsewhere
+
+    @property
+    def last_piece(self) -> int | None:
+        """The size of the piece that ends the current message, if that is what it waits for."""
+        request = self._request
+        if self._steps is None or not isinstance(request, ReadExactly) or not request.last:
+            return None
+        return request.size
+
+    def copy_last_piece(self, into: memoryview) -> int:
+        """Copy what is there of that piece, and return how many bytes that was."""
+        return self._buffer.copy_rest(into)
+
+    def skip_message(self, elsewhere: int) -> None:
+        """Forget the current message, whose last *elsewhere* bytes were received elsewhere."""
+        self._steps, self._look_again_at, self._buffer = (
+            None,
+            0,
+            StreamBuffer(self._buffer.offset + self._buffer.size + elsewhere),
+        )
+
+    # Another format goes on with the stream
+
+    def continued_by(self, framer: Framer[N], *, stepwise: bool) -> StreamDecoder[N]:
+        """Return a decoder for the rest of the stream, from the first message not taken on.
+
+        Nothing is left in this one.
+        """
+        other = StreamDecoder(framer, stepwise=stepwise)
+        buffer = self._buffer
+        if self.ready is not None:
+            buffer.feed(self.unread(), waiting=False)
+        else:
+            self._steps, self._look_again_at = None, 0
+            buffer.rewind()
+        other._ended, self._ended = self._ended, False
+        other._buffer, self._buffer = buffer, StreamBuffer(buffer.offset)
+        return other
+
+    def _widen(self) -> None:
+        """Decode more at once from now on, after one message at a time.
+
+        The window doubles, so decoding ahead in vain never costs more than what was not.
+        """
+        most = self._framer._window()
+        self._window = min(max(_FIRST_WINDOW, 2 * self._window), most)
+        self._is_narrow = self._window < most

@@ -1,0 +1,351 @@
+"""One attempt at a time on a socket, and the waiting between attempts.
+
+A socket's timeout belongs to the socket, not to the call or the thread, so it cannot be what
+bounds a call here: setting it for a thread that receives would cut short one that sends.  An
+attempt therefore never waits, and the waiting is done by ``poll``, until the call's own
+:class:`Deadline`.  Only where nothing bounds the call is it left to the socket itself.
+
+- :class:`PlainTransport` uses ``MSG_DONTWAIT``, and leaves the socket as it is.
+- :class:`LockedTransport` is for TLS, for sockets whose methods are not the standard library's,
+  and for systems without that flag.  It makes the socket non-blocking for the time of an
+  attempt, and lets one thread try at a time, as OpenSSL demands.
+"""
+
+from __future__ import annotations
+
+import errno
+import select
+import socket
+import sys
+import threading
+from contextlib import contextmanager, suppress
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .sockets import Guard, is_plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from .buffer import Buffer
+    from .stream_decoder import StreamDecoder
+
+__all__: list[str] = []
+
+R = TypeVar("R")
+
+_HAS_POLL = hasattr(select, "poll")
+_HAS_SENDMSG = hasattr(socket.socket, "sendmsg")
+_DONTWAIT: int | None = getattr(socket, "MSG_DONTWAIT", None)
+# No system waits longer at once: poll counts milliseconds in a C int.
+_LONGEST_WAIT = 3600.0
+# A few TLS records: more would hold up the thread that receives, and be no faster.
+_WRITE_SIZE = 64 * 1024
+
+
+class Deadline:
+    """When a call has to end: at a time, or never, or after one attempt.
+
+    Args:
+        timeout: The call's, in seconds; ``None`` if it has none.
+        own: The socket's, which applies then.
+
+    Raises:
+        ValueError: *timeout* is negative.
+    """
+
+    __slots__ = ("at", "tries_once")
+
+    def __init__(self, timeout: float | None, own: float | None) -> None:
+        self.tries_once = timeout is None and own == 0
+        if timeout is None:
+            timeout = own
+        elif not timeout >= 0:
+            raise ValueError(f"expected a timeout of 0 seconds or more, not {timeout!r}")
+        self.at = None if timeout is None else monotonic() + timeout
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether an attempt may wait, and not for ever."""
+        return self.at is not None and not self.tries_once
+
+    def remaining(self) -> float | None:
+        """Return the seconds left, 0 or more; ``None`` for no end of them."""
+        return None if self.at is None else max(0.0, self.at - monotonic())
+
+    @contextmanager
+    def holding(self, lock: threading.Lock) -> Iterator[None]:
+        """Hold *lock*, for which the call waits like for anything else."""
+        remaining = self.remaining()
+        held: list[bool] = []
+        try:
+            # One step for a signal handler: once it is held, that is known.
+            wait = -1 if remaining is None else min(remaining, threading.TIMEOUT_MAX)
+            held.extend(map(lock.acquire, (True,), (wait,)))
+            if not held[0]:
+                raise self.expired("another thread is using the connection")
+            yield
+        finally:
+            if held and held[0]:
+                lock.release()
+
+    def expired(self, reason: str) -> OSError:
+        """Return the error that says so."""
+        if self.tries_once:
+            return BlockingIOError(errno.EWOULDBLOCK, reason)
+        return TimeoutError(f"timed out: {reason}")
+
+
+NEVER = Deadline(None, None)
+
+
+class Transport:
+    """The attempts on one socket, which may be closed by another thread meanwhile."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.is_closed = False
+        self.own_timeout: Callable[[], float | None] = getattr(sock, "gettimeout", lambda: None)
+        # The socket's own methods, where they are all that a call without a deadline needs.
+        self.send_plainly: Callable[[Buffer], int] | None = None
+        self.recv_plainly: Callable[[int, int], bytes] | None = None
+
+    def receive(self, decoder: StreamDecoder[Any], size: int, deadline: Deadline) -> int:
+        """Feed *decoder* up to *size* bytes, and return how many; 0 at the stream's end."""
+        raise NotImplementedError
+
+    def receive_into(self, view: memoryview, counts: list[int], deadline: Deadline) -> None:
+        """Receive bytes into *view*, and append how many to *counts*."""
+        raise NotImplementedError
+
+    def send(self, parts: Sequence[Buffer], counts: list[int], deadline: Deadline) -> None:
+        """Send some of the bytes of *parts*, and append how many to *counts*."""
+        raise NotImplementedError
+
+    def bytes_decrypted(self) -> int:
+        """Return how many received bytes TLS holds, which ``poll`` cannot see."""
+        return 0
+
+    def close(self, *, is_in_use: bool) -> None:
+        """Close the socket; *is_in_use*: and wake the threads that wait for it."""
+        self.is_closed = True
+        if is_in_use:
+            with suppress(OSError):
+                # Not the socket's own method: TLS would go on in plain text after it.
+                socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
+        self.sock.close()
+
+    def check_open(self) -> None:
+        """Raise an error if the socket was closed here, whatever else that looks like."""
+        if self.is_closed:
+            raise OSError(errno.EBADF, "this MessageSocket is closed")
+
+    def wait(self, for_writing: bool, deadline: Deadline) -> None:
+        """Wait until an attempt is worth it.
+
+        Raises:
+            TimeoutError: The deadline has passed.
+        """
+        self.check_open()
+        remaining = deadline.remaining()
+        longest = _LONGEST_WAIT if remaining is None else min(remaining, _LONGEST_WAIT)
+        try:
+            ready = _poll(self.sock, for_writing, longest)
+        except ValueError:  # it has no descriptor any more
+            self.check_open()
+            raise
+        self.check_open()
+        if not ready and remaining is not None and longest == remaining:
+            raise deadline.expired(
+                "the peer takes no more bytes" if for_writing else "the peer has not sent enough"
+            )
+
+
+def _poll(sock: socket.socket, for_writing: bool, seconds: float) -> bool:
+    """Return whether *sock* is ready, or became so within *seconds*."""
+    if not _HAS_POLL:
+        files = [sock]
+        return any(select.select([] if for_writing else files, files[:for_writing], [], seconds))
+    poller = select.poll()
+    poller.register(sock, select.POLLOUT if for_writing else select.POLLIN)
+    # Rounded up: waiting for less than is left would be done over and over.
+    return bool(poller.poll(int(seconds * 1000) + (seconds > 0)))
+
+
+class PlainTransport(Transport):
+    """A socket of the standard library, whose methods are C functions.
+
+    What they return is kept in the same step of the interpreter, so that no signal handler runs
+    in between: see ``StreamBuffer.feed_from``.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
+        self.send_plainly = sock.send
+        self.recv_plainly = sock.recv
+
+    def receive(self, decoder: StreamDecoder[Any], size: int, deadline: Deadline) -> int:
+        recv = self.sock.recv
+        received = self._attempt(
+            lambda flags: decoder.feed_from(recv, size, flags), False, deadline
+        )
+        if not received:
+            self.check_open()
+        return received
+
+    def receive_into(self, view: memoryview, counts: list[int], deadline: Deadline) -> None:
+        recv_into = self.sock.recv_into
+        self._attempt(
+            lambda flags: counts.extend(map(recv_into, (view,), (len(view),), (flags,))),
+            False,
+            deadline,
+        )
+
+    def send(self, parts: Sequence[Buffer], counts: list[int], deadline: Deadline) -> None:
+        send = self.sock.send
+        if len(parts) == 1 and not deadline.is_waited_for:
+            counts += map(send, parts)  # nearly always
+        elif len(parts) > 1 and _HAS_SENDMSG:
+            sendmsg = self.sock.sendmsg
+            self._attempt(
+                lambda flags: counts.extend(map(sendmsg, (parts,), ((),), (flags,))),
+                True,
+                deadline,
+            )
+        else:
+            self._attempt(
+                lambda flags: counts.extend(map(send, parts[:1], (flags,))), True, deadline
+            )
+
+    def _attempt(self, operation: Callable[[int], R], for_writing: bool, deadline: Deadline) -> R:
+        """Return what *operation* does, given the flags of a system call."""
+        if not deadline.is_waited_for:
+            return operation(0)
+        while True:
+            # First, since a socket with a timeout of its own would itself wait for that long.
+            self.wait(for_writing, deadline)
+            try:
+                return operation(_DONTWAIT or 0)
+            except BlockingIOError:
+                pass
+
+
+class LockedTransport(Transport):
+    """Any other socket: one thread tries at a time, and waits outside of the lock."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
+        self._lock = threading.Lock()
+        self._receiving = Guard(
+            sock,
+            "a signal cut off an earlier receive on this connection, and bytes may be lost:"
+            " close it",
+        )
+        self._sending = Guard(
+            sock,
+            "a signal cut off an earlier send on this connection in the middle of a message:"
+            " close it, since the receiver cannot tell where the next one starts",
+        )
+
+    def receive(self, decoder: StreamDecoder[Any], size: int, deadline: Deadline) -> int:
+        counts: list[int] = []
+
+        def keep(data: bytes) -> None:
+            decoder.feed(data)
+            counts.append(len(data))
+
+        receive = partial(self._receiving.call, self.sock.recv, size, keep)
+        while not counts:
+            self._attempt(receive, False, deadline)
+        return counts[0]
+
+    def receive_into(self, view: memoryview, counts: list[int], deadline: Deadline) -> None:
+        before = len(counts)
+        receive = partial(self._receiving.call, self.sock.recv_into, view, counts.append)
+        while len(counts) == before:
+            self._attempt(receive, False, deadline)
+
+    def send(self, parts: Sequence[Buffer], counts: list[int], deadline: Deadline) -> None:
+        def send(data: Buffer) -> int:
+            try:
+                return self.sock.send(data)
+            except OSError as error:
+                if _wants_to_write(error) is not None:
+                    counts.append(0)  # begun: OpenSSL has encrypted it, and may have sent a part
+                raise
+
+        # The same bytes each time until they are sent, as SSL_write(3) demands of a retry.
+        data = _front(parts, _WRITE_SIZE)
+        self._attempt(partial(self._sending.call, send, data, counts.append), True, deadline)
+
+    def bytes_decrypted(self) -> int:
+        with self._lock:
+            return self.sock.pending() if hasattr(self.sock, "pending") else 0
+
+    def close(self, *, is_in_use: bool) -> None:
+        with self._lock:
+            if hasattr(self.sock, "unwrap"):
+                # Tell the peer that this is the end, and do not wait for it to say the same.
+                with suppress(OSError, ValueError), self._not_waiting():
+                    self.sock.unwrap()
+            super().close(is_in_use=is_in_use)
+
+    def _attempt(
+        self, operation: Callable[[], None], for_writing: bool, deadline: Deadline
+    ) -> None:
+        """Do *operation*, or wait until it is worth another attempt."""
+        try:
+            with self._lock:
+                self.check_open()
+                with self._not_waiting():
+                    operation()
+            return
+        except InterruptedError:
+            return
+        except OSError as error:
+            wants_to_write = _wants_to_write(error)
+            if wants_to_write is None and isinstance(error, BlockingIOError):
+                wants_to_write = for_writing
+            if wants_to_write is None or deadline.tries_once or not hasattr(self.sock, "fileno"):
+                raise
+        self.wait(wants_to_write, deadline)
+
+    @contextmanager
+    def _not_waiting(self) -> Iterator[None]:
+        """Make the socket non-blocking for a moment, whatever it is set to."""
+        own = self.own_timeout()
+        if own == 0 or not hasattr(self.sock, "settimeout"):
+            yield
+            return
+        try:
+            self.sock.settimeout(0)
+            yield
+        finally:
+            self.sock.settimeout(own)
+
+
+def _wants_to_write(error: OSError) -> bool | None:
+    """Return what TLS waits for where *error* says so, else ``None``."""
+    ssl = sys.modules.get("ssl")  # where nobody has imported it, there is no TLS
+    if ssl is None or not isinstance(error, (ssl.SSLWantReadError, ssl.SSLWantWriteError)):
+        return None
+    return isinstance(error, ssl.SSLWantWriteError)
+
+
+def _front(parts: Sequence[Buffer], size: int) -> Buffer:
+    """Return the first *size* bytes of *parts*, or all if there are fewer."""
+    front: list[memoryview] = []
+    for part in parts:
+        front.append(memoryview(part).cast("B")[:size])
+        size -= len(front[-1])
+        if not size:
+            break
+    return front[0] if len(front) == 1 else b"".join(front)
+
+
+def transport_of(sock: socket.socket) -> Transport:
+    """Return the way to read from *sock* and to write to it."""
+    if is_plain(sock) and _DONTWAIT is not None:
+        return PlainTransport(sock)
+    return LockedTransport(sock)
