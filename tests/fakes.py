@@ -39,21 +39,28 @@ class ScriptedSocket:
         if not self.sizes:
             return most
         size = self.sizes.pop(0)
-        if isinstance(size, BaseException):
+        if isinstance(size, int):
+            return min(size, most)
+        try:
             raise size
-        return min(size, most)
+        finally:
+            del size  # which its traceback leads to
 
     def recv(self, bufsize: int) -> bytes:
         size = self._next(bufsize) if self.wire else 0
         data, self.wire = self.wire[:size], self.wire[size:]
         return data
 
+    def send(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        size = self._next(len(view))
+        self.sent += view[:size]
+        return size
+
     def sendall(self, data: Any) -> None:
         view = memoryview(data).cast("B")
         while view:
-            size = self._next(len(view))
-            self.sent += view[:size]
-            view = view[size:]
+            view = view[self.send(view) :]
 
 
 # What interrupts a call without the connection being at fault
@@ -62,3 +69,48 @@ INTERRUPTIONS: list[Callable[[], Exception]] = [
     BlockingIOError,
     ssl.SSLWantReadError,
 ]
+
+
+class MisbehavingSocket(socket.socket):
+    """A real socket that moves one byte at a time, and raises an error before each.
+
+    The errors are those of INTERRUPTIONS and ``InterruptedError``, which older systems raise.
+    """
+
+    interruptions: Sequence[Callable[[], Exception]] = ()
+    limit = 1
+    _calls = 0
+
+    @classmethod
+    def around(
+        cls, sock: socket.socket, *interruptions: Callable[[], Exception], limit: int = 1
+    ) -> MisbehavingSocket:
+        timeout = sock.gettimeout()
+        made = cls(sock.family, sock.type, sock.proto, sock.detach())
+        made.settimeout(timeout)
+        made.interruptions = interruptions
+        made.limit = limit
+        return made
+
+    def _interrupt(self) -> None:
+        self._calls += 1
+        turn = self._calls % (len(self.interruptions) + 1)
+        if turn:
+            interruption = self.interruptions[turn - 1]
+            raise interruption()
+
+    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
+        self._interrupt()
+        return super().recv(min(bufsize, self.limit), flags)
+
+    def recv_into(self, buffer: Any, *_: int) -> int:
+        self._interrupt()
+        return super().recv_into(memoryview(buffer)[: self.limit])
+
+    def send(self, data: Any, flags: int = 0, /) -> int:
+        self._interrupt()
+        return super().send(memoryview(data)[: self.limit], flags)
+
+    def sendmsg(self, buffers: Any, *rest: Any) -> int:
+        self._interrupt()
+        return super().sendmsg([memoryview(b"".join(buffers))[: self.limit]], *rest)

@@ -154,8 +154,8 @@ class MessageSocket(Generic[M]):
             OSError: As the socket raised it; ``ConnectionResetError`` and ``BrokenPipeError``
                 are two.
         """
-        parts = self._encode_parts(message)
         own = self._own_timeout()
+        parts = self._encode_parts(message)
         never = timeout is None and own is None
         self._outgoing.send(parts, NEVER if never else Deadline(timeout, own))
 

@@ -106,11 +106,12 @@ class Outgoing:
         """Send all of the message, or leave the rest of it owed."""
         try:
             while self._parts:
-                if any(self._sent):
+                if self._sent:
                     rest = [*skip(self._parts, sum(self._sent))]
                     self._parts, self._sent = (rest, [0]) if rest else ((), [])
-                else:
-                    self._transport.send(self._parts, self._sent, deadline)
+                    if not rest:
+                        return
+                self._transport.send(self._parts, self._sent, deadline)
         finally:
             if self._parts:
                 self._keep()

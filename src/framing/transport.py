@@ -237,6 +237,8 @@ class LockedTransport(Transport):
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
         self._lock = threading.Lock()
+        self._setting = self.own_timeout
+        self.own_timeout = self._setting_between_attempts
         self._receiving = Guard(
             sock,
             "a signal cut off an earlier receive on this connection, and bytes may be lost:"
@@ -267,17 +269,11 @@ class LockedTransport(Transport):
             self._attempt(receive, False, deadline)
 
     def send(self, parts: Sequence[Buffer], counts: list[int], deadline: Deadline) -> None:
-        def send(data: Buffer) -> int:
-            try:
-                return self.sock.send(data)
-            except OSError as error:
-                if _wants_to_write(error) is not None:
-                    counts.append(0)  # begun: OpenSSL has encrypted it, and may have sent a part
-                raise
-
         # The same bytes each time until they are sent, as SSL_write(3) demands of a retry.
         data = _front(parts, _WRITE_SIZE)
-        self._attempt(partial(self._sending.call, send, data, counts.append), True, deadline)
+        send = partial(self._sending.call, self.sock.send, data, counts.append)
+        # If TLS has to wait it has begun: the bytes are encrypted, and some may have gone out.
+        self._attempt(send, True, deadline, if_tls_waits=partial(counts.append, 0))
 
     def bytes_decrypted(self) -> int:
         with self._lock:
@@ -292,7 +288,11 @@ class LockedTransport(Transport):
             super().close(is_in_use=is_in_use)
 
     def _attempt(
-        self, operation: Callable[[], None], for_writing: bool, deadline: Deadline
+        self,
+        operation: Callable[[], None],
+        for_writing: bool,
+        deadline: Deadline,
+        if_tls_waits: Callable[[], None] = lambda: None,
     ) -> None:
         """Do *operation*, or wait until it is worth another attempt."""
         try:
@@ -305,16 +305,22 @@ class LockedTransport(Transport):
             return
         except OSError as error:
             wants_to_write = _wants_to_write(error)
-            if wants_to_write is None and isinstance(error, BlockingIOError):
+            if wants_to_write is not None:
+                if_tls_waits()
+            elif isinstance(error, BlockingIOError):
                 wants_to_write = for_writing
             if wants_to_write is None or deadline.tries_once or not hasattr(self.sock, "fileno"):
                 raise
         self.wait(wants_to_write, deadline)
 
+    def _setting_between_attempts(self) -> float | None:
+        with self._lock:
+            return self._setting()
+
     @contextmanager
     def _not_waiting(self) -> Iterator[None]:
         """Make the socket non-blocking for a moment, whatever it is set to."""
-        own = self.own_timeout()
+        own = self._setting()
         if own == 0 or not hasattr(self.sock, "settimeout"):
             yield
             return
