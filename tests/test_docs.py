@@ -56,7 +56,9 @@ def test_python_blocks_run(page: Path) -> None:
         exec(compile("\n".join(blocks), str(page), "exec"), namespace)  # noqa: S102
     finally:
         for value in namespace.values():
-            if isinstance(value, socket.socket):
+            if isinstance(value, framing.MessageSocket):
+                value.sock.close()
+            elif isinstance(value, socket.socket):
                 value.close()
 
 

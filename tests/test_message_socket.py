@@ -166,9 +166,9 @@ def test_messages_of_any_size_go_through(pair: Pair, size: int) -> None:
         sending = executor.submit(lambda: [client.send(each) for each in messages])
         assert [server.recv() for _ in messages] == messages
         sending.result()
-        sending = executor.submit(client.send_many, messages)
+        sending_many = executor.submit(lambda: client.send_many(messages))
         assert [server.recv() for _ in messages] == messages
-        sending.result()
+        sending_many.result()
 
 
 def test_a_large_message_is_received_apart_from_the_next(pair: Pair) -> None:
