@@ -34,6 +34,7 @@ LAYERS: dict[str, set[str]] = {
     "fields": {"errors"},
     **dict.fromkeys(FORMATS, CORE),
     "stream": CORE | FORMATS,
+    "datagram": {"errors", "buffer"},
     "notation": CORE | FORMATS,
     "demo": CORE | FORMATS | {"stream"},
 }
@@ -75,7 +76,7 @@ def test_the_framer_in_the_module_docstring_works() -> None:
 
 
 def test_the_package_exports_what_its_modules_do() -> None:
-    core = ["errors", "buffer", "requests", "decoder", "framer", *FORMATS, "stream"]
+    core = ["errors", "buffer", "requests", "decoder", "framer", *FORMATS, "stream", "datagram"]
     modules = [importlib.import_module(f"{framing.__name__}.{name}") for name in core]
     assert sorted(framing.__all__) == sorted(name for each in modules for name in each.__all__)
     for module in modules:
