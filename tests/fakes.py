@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import ssl
 from collections.abc import Callable, Sequence
@@ -114,3 +115,61 @@ class MisbehavingSocket(socket.socket):
     def sendmsg(self, buffers: Any, *rest: Any) -> int:
         self._interrupt()
         return super().sendmsg([memoryview(b"".join(buffers))[: self.limit]], *rest)
+
+
+class ScriptedDatagramSocket:
+    """A UDP socket of Windows, or of nowhere: does what *script* says, one step a call.
+
+    A step is an error to raise, or a datagram to receive.  After the last one, sends go
+    through, and there is nothing to receive.
+    """
+
+    type = socket.SOCK_DGRAM
+
+    def __init__(
+        self,
+        *script: OSError | tuple[bytes, Any],
+        family: int = socket.AF_INET,
+        peer: Any = None,
+    ) -> None:
+        self.script = list(script)
+        self.family = family
+        self.peer = peer
+        self.attempts = 0
+        self.sent: list[tuple[bytes, Any]] = []
+        self.options: list[tuple[int, int, Any]] = []
+
+    def gettimeout(self) -> None:
+        return None
+
+    def getpeername(self) -> Any:
+        if self.peer is None:
+            raise OSError(errno.ENOTCONN, "not connected")
+        return self.peer
+
+    def getsockopt(self, level: int, option: int) -> int:
+        return int((level, option, 1) in self.options)
+
+    def setsockopt(self, level: int, option: int, value: Any) -> None:
+        self.options.append((level, option, value))
+
+    def send(self, data: Any) -> int:
+        return self.sendto(data, self.peer)
+
+    def sendto(self, data: Any, address: Any) -> int:
+        self.attempts += 1
+        if self.script and isinstance(error := self.script[0], OSError):
+            del self.script[0]
+            raise error
+        self.sent.append((bytes(data), address))
+        return len(data)
+
+    def recvfrom(self, bufsize: int, _flags: int = 0, /) -> tuple[bytes, Any]:
+        if not self.script:
+            raise BlockingIOError(errno.EAGAIN, "nothing to receive")
+        step = self.script.pop(0)
+        if isinstance(step, OSError):
+            raise step
+        if len(step[0]) > bufsize:
+            raise OSError(10040, "a message sent on a datagram socket was larger than the buffer")
+        return step

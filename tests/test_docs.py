@@ -41,6 +41,7 @@ LAYERS: dict[str, set[str]] = {
     "stream": CORE | FORMATS | {"stream_decoder", "sockets"},
     "message_socket": CORE | FORMATS | SOCKETS | {"stream"},
     "server": CORE | FORMATS | {"message_socket"},
+    "datagram": {"errors", "buffer"},
     "notation": CORE | FORMATS,
     "demo": CORE | FORMATS | {"stream"},
 }
@@ -93,6 +94,7 @@ def test_the_package_exports_what_its_modules_do() -> None:
         *FORMATS,
         "stream",
         "message_socket",
+        "datagram",
     ]
     modules = [importlib.import_module(f"{framing.__name__}.{name}") for name in core]
     assert sorted(framing.__all__) == sorted(name for each in modules for name in each.__all__)

@@ -31,9 +31,21 @@ What goes wrong is a FramingError: EncodeError for a message that a format canno
 DecodeError for bytes that break it, EndOfStreamError when the peer has closed between two
 messages, IncompleteMessageError when it has inside one.  The socket's own errors, TimeoutError
 among them, pass through; after a timeout, recv_msg goes on where it stopped.
+
+UDP keeps the boundaries of messages.  What else it does to them, open_datagram, send_datagram,
+recv_datagram and request_datagram take care of.
 """
 
 from .buffer import Buffer
+from .datagram import (
+    Datagram,
+    join_multicast,
+    leave_multicast,
+    open_datagram,
+    recv_datagram,
+    request_datagram,
+    send_datagram,
+)
 from .decoder import Decoder
 from .delimiter import DelimiterFramer, LineFramer
 from .errors import (
@@ -55,6 +67,7 @@ from .stream import recv_msg, send_msg
 
 __all__ = [
     "Buffer",
+    "Datagram",
     "DecodeError",
     "Decoder",
     "DelimiterFramer",
@@ -75,7 +88,13 @@ __all__ = [
     "StructFramer",
     "TruncatedDatagramError",
     "connect",
+    "join_multicast",
+    "leave_multicast",
+    "open_datagram",
+    "recv_datagram",
     "recv_msg",
+    "request_datagram",
+    "send_datagram",
     "send_msg",
 ]
 
