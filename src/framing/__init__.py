@@ -14,6 +14,14 @@ A *framer* is a wire format, and both functions take one as ``framer=``:
     HeaderBodyFramer()          a JSON header, a body: HeaderMessage(header, body)
     StructFramer("!H8sb")       records of fixed size: tuple
 
+An app that owns its connection makes a MessageSocket of it, which is faster, and which many
+threads may share::
+
+    with framing.connect(("127.0.0.1", 9000)) as messages:
+        messages.send(b"hello")
+        for message in messages:         # until the clean end
+            ...
+
 Without a socket, a framer encodes a message and a *decoder* takes a stream apart, however it
 is cut:
 
@@ -30,7 +38,7 @@ is cut:
 What goes wrong is a FramingError: EncodeError for a message that a format cannot carry,
 DecodeError for bytes that break it, EndOfStreamError when the peer has closed between two
 messages, IncompleteMessageError when it has inside one.  The socket's own errors, TimeoutError
-among them, pass through; after a timeout, recv_msg goes on where it stopped.
+among them, pass through; after a timeout, the next call goes on where the last one stopped.
 
 UDP keeps the boundaries of messages.  What else it does to them, open_datagram, send_datagram,
 recv_datagram and request_datagram take care of.

@@ -72,7 +72,7 @@ class Outgoing:
                 if deadline is NEVER and len(parts) == 1 and self._transport.send_plainly:
                     # The usual case, without the steps of the general one: half the time.
                     self._sent = [*map(self._transport.send_plainly, parts)]
-                    if self._sent[0] == len(parts[0]) and type(parts[0]) is bytes:
+                    if type(parts[0]) is bytes and self._sent[0] == len(parts[0]):
                         self._parts, self._sent = (), []
                         return
                 self._settle(deadline)
