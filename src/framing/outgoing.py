@@ -12,7 +12,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from .sockets import MOST_PARTS, skip
-from .transport import NEVER
+from .transport import NEVER, is_passing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,6 +78,7 @@ class Outgoing:
                 self._settle(deadline)
             except OSError:
                 if not self._sent:
+                    self._parts = ()
                     raise
 
     def send_all(self, parts: Sequence[Buffer], deadline: Deadline, *, is_last: bool) -> None:
@@ -94,8 +95,8 @@ class Outgoing:
             self._parts, self._sent = (*owed, *parts), [0]
             try:
                 self._settle(deadline)
-            except (BlockingIOError, TimeoutError):
-                if not is_last:
+            except OSError as error:
+                if not is_last or not is_passing(error):
                     raise
 
     def _turn(self, deadline: Deadline) -> AbstractContextManager[object]:

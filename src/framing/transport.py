@@ -339,6 +339,12 @@ def _wants_to_write(error: OSError) -> bool | None:
     return isinstance(error, ssl.SSLWantWriteError)
 
 
+def is_passing(error: OSError) -> bool:
+    """Return whether *error* says that time ran out, or that the call would have to wait."""
+    is_plain = isinstance(error, (BlockingIOError, TimeoutError))
+    return is_plain or _wants_to_write(error) is not None
+
+
 def _front(parts: Sequence[Buffer], size: int) -> Buffer:
     """Return the first *size* bytes of *parts*, or all if there are fewer."""
     front: list[memoryview] = []
