@@ -1,21 +1,29 @@
-"""Connected pairs of sockets, of every kind, and what to send over them."""
+"""Connected pairs of sockets, of every kind, what to send over them, and how to wait."""
 
 from __future__ import annotations
 
 import socket
 import ssl
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
+import pytest
 import trustme
 
-from framing import HeaderMessage
+from framing import EndOfStreamError, HeaderMessage
 
 from .fakes import WrappedSocket
-from .strategies import Format, carries
+from .strategies import FORMATS, Format, carries
 
 Pair = tuple[socket.socket, socket.socket]
+
+MIB = 1024 * 1024
+# What ends a call, and not the connection
+TRANSIENT = (TimeoutError, BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 def tcp_pair() -> Pair:
@@ -60,6 +68,11 @@ def tls_pair() -> Pair:
         return secure, accepting.result()
 
 
+ALL_PAIRS = [tcp_pair, unix_pair, wrapped_pair, tls_pair]
+every_pair = pytest.mark.parametrize("make_pair", ALL_PAIRS)
+every_format = pytest.mark.parametrize("format", FORMATS, ids=repr)
+
+
 def samples(format: Format[Any]) -> list[Any]:
     """Return messages for *format* of several kinds, long ones where it carries them."""
     kinds: list[Any] = [
@@ -84,3 +97,34 @@ def fill(sock: socket.socket) -> int:
 def receive_exactly(sock: socket.socket, size: int) -> None:
     while size:
         size -= len(sock.recv(min(size, 100_000)))
+
+
+def small_buffers(pair: Pair) -> Pair:
+    for sock in pair:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+    return pair
+
+
+def everything(receive: Callable[[], Any], *, but: tuple[type[Exception], ...]) -> list[Any]:
+    """Return what *receive* does until the end, trying again after the errors in *but*."""
+    received = []
+    while True:
+        try:
+            received.append(receive())
+        except but:
+            pass
+        except EndOfStreamError:
+            return received
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def retried(receive: Callable[[], Any]) -> Any:
+    while True:
+        with suppress(*TRANSIENT):
+            return receive()

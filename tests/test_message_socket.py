@@ -6,21 +6,17 @@ import errno
 import gc
 import io
 import itertools
-import random
 import selectors
 import signal
 import socket
-import ssl
 import struct
 import subprocess
 import sys
 import threading
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from functools import partial
 from typing import Any
 
 import pytest
@@ -32,7 +28,6 @@ from framing import (
     Buffer,
     DecodeError,
     DelimiterFramer,
-    EncodeError,
     EndOfStreamError,
     IncompleteMessageError,
     LengthPrefixFramer,
@@ -44,38 +39,24 @@ from framing import (
     recv_msg,
     send_msg,
 )
-from framing import transport as transport_module
 
 from .fakes import INTERRUPTIONS, MisbehavingSocket, ScriptedSocket
 from .pairs import (
+    MIB,
+    TRANSIENT,
     Pair,
+    every_format,
+    every_pair,
+    everything,
+    retried,
     samples,
+    small_buffers,
     tcp_pair,
-    tls_contexts,
     tls_pair,
     unix_pair,
-    wrapped_pair,
+    wait_until,
 )
-from .strategies import FORMATS, Format
-
-every_format = pytest.mark.parametrize("format", FORMATS, ids=repr)
-ALL_PAIRS = [tcp_pair, unix_pair, wrapped_pair, tls_pair]
-every_pair = pytest.mark.parametrize("make_pair", ALL_PAIRS)
-MIB = 1024 * 1024
-
-
-@pytest.fixture
-def plain_pair() -> Iterator[Pair]:
-    client, server = tcp_pair()
-    with client, server:
-        yield client, server
-
-
-def small_buffers(pair: Pair) -> Pair:
-    for sock in pair:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
-    return pair
-
+from .strategies import Format
 
 # Messages go through
 
@@ -183,21 +164,6 @@ def test_a_large_message_is_received_apart_from_the_next(pair: Pair) -> None:
 # Interruptions, one byte at a time
 
 
-def everything(receive: Callable[[], Any], *, but: tuple[type[Exception], ...]) -> list[Any]:
-    """Return what *receive* does until the end, trying again after the errors in *but*."""
-    received = []
-    while True:
-        try:
-            received.append(receive())
-        except but:
-            pass
-        except EndOfStreamError:
-            return received
-
-
-TRANSIENT = (TimeoutError, BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-
-
 @every_format
 def test_interruptions_at_any_byte_lose_nothing(format: Format[Any]) -> None:
     client, server = unix_pair()
@@ -209,75 +175,6 @@ def test_interruptions_at_any_byte_lose_nothing(format: Format[Any]) -> None:
         client.sendall(b"".join(map(format.framer.encode, messages)))
         client.shutdown(socket.SHUT_WR)
         assert everything(receiver.recv, but=TRANSIENT) == list(map(format.received, messages))
-
-
-@every_format
-def test_sends_cut_short_at_any_byte_lose_and_double_nothing(format: Format[Any]) -> None:
-    client, server = unix_pair()
-    interruptions = TimeoutError, BlockingIOError, ssl.SSLWantWriteError, InterruptedError
-    sender = MessageSocket(MisbehavingSocket.around(client, *interruptions), format.framer)
-    messages = samples(format)
-    with MessageSocket(server, format.framer) as receiver, ThreadPoolExecutor() as executor:
-        receiving = executor.submit(list, receiver)
-        with sender:
-            for message in messages:
-                retried(partial(sender.send, message))
-            retried(sender.flush)
-            assert sender.unsent == 0
-        assert receiving.result() == list(map(format.received, messages))
-
-
-@pytest.mark.parametrize("interruption", [TimeoutError, BlockingIOError])
-def test_send_raises_only_if_nothing_has_gone_out(interruption: Callable[[], Exception]) -> None:
-    sock: Any = ScriptedSocket(sizes=[interruption(), 3, interruption(), interruption(), 2])
-    messages = MessageSocket(sock)
-    with pytest.raises(type(interruption())):
-        messages.send(b"hello")
-    assert (sock.sent, messages.unsent) == (b"", 0)
-    messages.send(b"hello")
-    assert (sock.sent, messages.unsent) == (b"\0\0\0", 6)
-    with pytest.raises(type(interruption())):
-        messages.send(b"not yet")
-    assert (sock.sent, messages.unsent) == (b"\0\0\0", 6)
-    messages.send(b"you")
-    assert (sock.sent, messages.unsent) == (b"\0\0\0\5hello\0\0\0\3you", 0)
-
-
-def test_a_rest_does_not_change_with_the_callers_buffer() -> None:
-    sock: Any = ScriptedSocket(sizes=[5, TimeoutError()])
-    messages = MessageSocket(sock)
-    buffer = bytearray(b"hello" * 10_000)
-    messages.send(buffer)
-    assert messages.unsent == 50_004 - 5
-    buffer[:] = b"x" * 50_000
-    buffer.clear()  # nothing holds on to it
-    messages.flush()
-    assert sock.sent[4:] == b"hello" * 10_000
-
-
-def test_an_error_of_the_connection_is_raised_by_the_next_send() -> None:
-    sock: Any = ScriptedSocket(sizes=[3, ConnectionResetError(), BrokenPipeError()])
-    messages = MessageSocket(sock)
-    messages.send(b"hello")  # it has begun
-    assert messages.unsent == 6
-    with pytest.raises(BrokenPipeError):
-        messages.send(b"you")
-    assert messages.unsent == 6
-
-
-def test_a_signal_in_a_send_that_cannot_tell_breaks_the_stream() -> None:
-    sock: Any = ScriptedSocket(sizes=[3, KeyboardInterrupt()])
-    messages = MessageSocket(sock)
-    with pytest.raises(KeyboardInterrupt):
-        messages.send(b"hello")
-    with pytest.raises(ConnectionError, match="cut off an earlier send"):
-        messages.send(b"hello")
-    sock = ScriptedSocket(b"\0\0\0\5hello", [2, KeyboardInterrupt()])
-    messages = MessageSocket(sock)
-    with pytest.raises(KeyboardInterrupt):
-        messages.recv()
-    with pytest.raises(ConnectionError, match="bytes may be lost"):
-        messages.recv()
 
 
 @every_format
@@ -448,308 +345,7 @@ def test_an_unconnected_socket_is_refused(family: str) -> None:
             assert caught.value.errno == errno.ENOTCONN
 
 
-def test_what_cannot_be_sent_leaves_the_stream_whole(pair: Pair) -> None:
-    client, server = MessageSocket(pair[0], LengthPrefixFramer(max_size=4)), pair[1]
-    with pytest.raises(EncodeError):
-        client.send(b"too long")
-    with pytest.raises(TypeError, match="encode the text first"):
-        client.send("text")  # type: ignore[call-overload]
-    client.send(b"fine")
-    assert recv_msg(server) == b"fine"
-
-
-# Time
-
-
-@pytest.mark.parametrize("timeout", [-1, -0.001, float("nan")])
-def test_a_timeout_is_a_number_of_seconds(pair: Pair, timeout: float) -> None:
-    client, _ = map(MessageSocket, pair)
-    for call in (
-        lambda: client.recv(timeout=timeout),
-        lambda: client.send(b"", timeout=timeout),
-        lambda: client.flush(timeout=timeout),
-    ):
-        with pytest.raises(ValueError, match="a timeout of 0 seconds or more"):
-            call()
-
-
-@pytest.mark.parametrize("own", [None, 10, 0])
-@pytest.mark.parametrize("timeout", [0, 0.01])
-def test_a_receive_that_times_out_loses_nothing(
-    pair: Pair, own: float | None, timeout: float
-) -> None:
-    client, server = pair
-    server.settimeout(own)
-    receiver = MessageSocket(server)
-    for byte in (b"\0\0\0\5hello" * 2)[:13]:
-        with pytest.raises(TimeoutError, match="timed out"):
-            receiver.recv(timeout=timeout)
-        client.sendall(bytes([byte]))
-        if byte == ord("o"):
-            assert receiver.recv(timeout=10) == b"hello"
-    assert server.gettimeout() == own
-    client.sendall(b"hello")
-    assert receiver.recv(timeout=float("inf")) == b"hello"
-
-
-def test_the_sockets_own_timeout_is_for_the_whole_call(pair: Pair) -> None:
-    client, server = pair
-    receiver = MessageSocket(server)
-    server.settimeout(0.2)  # it may be changed at any time
-    dripping = threading.Event()
-
-    def drip() -> None:
-        client.sendall(b"\0\1\0\0")
-        while not dripping.wait(0.02):
-            client.sendall(b"x")
-
-    with ThreadPoolExecutor() as executor:
-        dripper = executor.submit(drip)
-        try:
-            started = time.monotonic()
-            with pytest.raises(TimeoutError):
-                receiver.recv()
-            assert 0.15 < time.monotonic() - started < 5  # 65,536 drips would take 20 minutes
-            with pytest.raises(TimeoutError):
-                receiver.recv(timeout=0.05)
-        finally:
-            dripping.set()
-            dripper.result()
-    assert server.gettimeout() == 0.2
-
-
-@every_pair
-@pytest.mark.parametrize("own", [None, 10])
-def test_a_send_that_runs_out_of_time_owes_the_rest(
-    make_pair: Callable[[], Pair], own: float | None
-) -> None:
-    client, server = small_buffers(make_pair())
-    client.settimeout(own)
-    sender, receiver = MessageSocket(client), MessageSocket(server)
-    large = b"large" * 400_000
-    with sender, receiver:
-        sender.send(large, timeout=0.05)
-        assert 0 < sender.unsent <= 4 + len(large)
-        for timeout in (0, 0.01):
-            with pytest.raises(TimeoutError, match="timed out"):
-                sender.send(b"next", timeout=timeout)
-            with pytest.raises(TimeoutError, match="timed out"):
-                sender.flush(timeout=timeout)
-        with ThreadPoolExecutor() as executor:
-            receiving = executor.submit(lambda: [receiver.recv(), receiver.recv()])
-            sender.send(b"next")
-            assert receiving.result() == [large, b"next"]
-        assert sender.unsent == 0
-        assert client.gettimeout() == own
-
-
-@every_pair
-def test_a_receivers_timeout_does_not_disturb_a_sender(make_pair: Callable[[], Pair]) -> None:
-    client, server = small_buffers(make_pair())
-    client.settimeout(None)
-    sender, receiver = MessageSocket(client), MessageSocket(server)
-    large = bytes(3 * MIB)
-    with sender, receiver, ThreadPoolExecutor() as executor:
-        sending = executor.submit(sender.send, large)
-        for _ in range(20):
-            with pytest.raises(TimeoutError):
-                sender.recv(timeout=0.005)
-            assert client.gettimeout() is None
-        assert not sending.done()
-        assert receiver.recv() == large
-        sending.result()
-        assert sender.unsent == 0
-
-
-def test_waiting_for_another_thread_counts(pair: Pair) -> None:
-    client, server = map(MessageSocket, small_buffers(pair))
-    with ThreadPoolExecutor() as executor:
-        sending = executor.submit(client.send, bytes(3 * MIB))
-        receiving = executor.submit(client.recv)
-        wait_until(lambda: client._receiving.locked() and client._outgoing.is_busy)
-        with pytest.raises(TimeoutError, match="another thread"):
-            client.recv(timeout=0.01)
-        with pytest.raises(TimeoutError, match="another thread"):
-            client.send(b"", timeout=0.01)
-        assert not client.pending()
-        client.sock.setblocking(False)
-        for call in (client.recv, client.flush):
-            with pytest.raises(BlockingIOError):
-                call()
-        client.sock.settimeout(10)
-        server.send(b"answer")
-        assert receiving.result() == b"answer"
-        assert len(server.recv()) == 3 * MIB
-        sending.result()
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-
-
-def test_descriptors_above_1023_work() -> None:
-    resource = pytest.importorskip("resource")
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard < 1200:
-        pytest.skip("too few descriptors here")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 1200), hard))
-    fillers = [socket.socket() for _ in range(1030)]
-    try:
-        client, server = map(MessageSocket, unix_pair())
-        with client, server:
-            assert server.fileno() > 1023
-            with pytest.raises(TimeoutError):
-                server.recv(timeout=0.01)
-            client.send(b"hello", timeout=1)
-            assert server.recv(timeout=1) == b"hello"
-    finally:
-        for filler in fillers:
-            filler.close()
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-# Many messages
-
-
-def test_send_many_takes_from_any_iterable(pair: Pair) -> None:
-    client, server = map(MessageSocket, pair)
-    client.send_many([])
-    client.send_many(b"%d" % i for i in range(3000))
-    client.send_many({b"last": 1})
-    client.send_many(bytearray(each) for each in (b"a", b"b"))
-    received = [server.recv() for _ in range(3003)]
-    assert received == [*(b"%d" % i for i in range(3000)), b"last", b"a", b"b"]
-
-
-@every_format
-def test_send_many_sends_what_came_before_an_error(format: Format[Any]) -> None:
-    class FailedError(Exception):
-        pass
-
-    messages = samples(format)
-
-    def failing() -> Iterator[Any]:
-        yield from messages
-        raise FailedError
-
-    client, server = (MessageSocket(sock, format.framer) for sock in unix_pair())
-    with client, server:
-        with pytest.raises(FailedError):
-            client.send_many(failing())
-        with pytest.raises(TypeError):
-            client.send_many([*messages, object()])
-        client.end()
-        assert list(server) == list(map(format.received, messages)) * 2
-
-
-def test_send_many_goes_on_with_the_same_iterator() -> None:
-    client, server = map(MessageSocket, small_buffers(unix_pair()))
-    messages = [b"%d," % i * (i % 50) for i in range(5000)]
-    iterator = iter(messages)
-    received: list[bytes] = []
-    attempts = 0
-    with client, server:
-        while True:
-            try:
-                client.send_many(iterator, timeout=0)
-            except TimeoutError:
-                attempts += 1
-                while server.pending() or not received:
-                    received.append(server.recv())
-                with suppress(TimeoutError):
-                    received.append(server.recv(timeout=0))
-            else:
-                break
-        assert attempts > 2
-        with ThreadPoolExecutor() as executor:
-            flushing = executor.submit(client.flush)
-            received += [server.recv() for _ in messages[len(received) :]]
-            flushing.result()
-        assert received == messages
-
-
-def test_send_many_owes_the_rest_whatever_is_raised() -> None:
-    sock: Any = ScriptedSocket(sizes=[3, BlockingIOError()])
-    messages = MessageSocket(sock, LengthPrefixFramer("!B", max_size=9))
-    with pytest.raises(EncodeError):  # and not the BlockingIOError: it is owed
-        messages.send_many([b"a", b"b", b"x" * 10])
-    assert (sock.sent, messages.unsent) == (b"\1a\1", 1)
-    messages.send(b"c")
-    assert (sock.sent, messages.unsent) == (b"\1a\1b\1c", 0)
-
-
-def test_a_large_message_among_many_is_not_copied() -> None:
-    large = bytes(8 * MIB)
-    client, server = map(MessageSocket, unix_pair())
-    with client, server, ThreadPoolExecutor() as executor:
-        receiving = executor.submit(
-            lambda: [server.recv_into(bytearray(8 * MIB)) for _ in range(4)]
-        )
-        gc.collect()
-        wait_until(server._receiving.locked)
-        tracemalloc.start()
-        try:
-            client.send_many([b"a", large, b"c"])
-            client.send(large)
-            assert tracemalloc.get_traced_memory()[1] < 12 * MIB  # the receiver's buffers
-        finally:
-            tracemalloc.stop()
-        assert receiving.result() == [1, 8 * MIB, 1, 8 * MIB]
-
-
-def test_send_many_holds_little_at_any_time() -> None:
-    client, server = unix_pair()
-    with client, server:
-        sender = MessageSocket(client)
-
-        def drain() -> None:
-            buffer = bytearray(MIB)
-            while server.recv_into(buffer):
-                pass
-
-        draining = threading.Thread(target=drain)
-        draining.start()
-        gc.collect()
-        tracemalloc.start()
-        before = tracemalloc.get_traced_memory()[0]
-        try:
-            sender.send_many(bytes(1024) for _ in range(60_000))
-            peak = tracemalloc.get_traced_memory()[1] - before
-        finally:
-            tracemalloc.stop()
-            sender.end()
-            draining.join()
-        assert peak - MIB < 4 * MIB
-
-
 # Threads
-
-
-@pytest.mark.parametrize("make_pair", [tcp_pair, unix_pair, tls_pair])
-def test_messages_of_many_threads_do_not_mix(make_pair: Callable[[], Pair]) -> None:
-    client, server = map(MessageSocket, small_buffers(make_pair()))
-    threads, each = 8, 12
-
-    def send(name: int) -> None:
-        sizes = random.Random(name)
-        for number in range(each):
-            body = bytes([name]) * sizes.choice([0, 5, 3000, 40_000, 300_000])
-            client.send(bytes([name, number]) + body, timeout=None if number % 2 else 30)
-
-    received: dict[int, list[int]] = {name: [] for name in range(threads)}
-    with client, server, ThreadPoolExecutor(threads) as executor:
-        sending = [executor.submit(send, name) for name in range(threads)]
-        for _ in range(threads * each):
-            message = server.recv()
-            name, number = message[:2]
-            assert message[2:] == bytes([name]) * (len(message) - 2)
-            received[name].append(number)
-        for done in sending:
-            done.result()
-    assert received == {name: list(range(each)) for name in range(threads)}
 
 
 @pytest.mark.parametrize("make_pair", [tcp_pair, tls_pair])
@@ -777,145 +373,6 @@ def test_each_message_goes_to_one_of_many_receivers(make_pair: Callable[[], Pair
         client.sock.shutdown(socket.SHUT_WR)
         everything = list(itertools.chain(*(each.result() for each in receiving)))
     assert sorted(everything) == sorted(messages)
-
-
-@pytest.mark.parametrize("make_pair", [tcp_pair, tls_pair, wrapped_pair])
-def test_both_directions_can_be_full(make_pair: Callable[[], Pair]) -> None:
-    sides = [MessageSocket(sock) for sock in small_buffers(make_pair())]
-    count = 10_000
-    messages = [b"%d;" % i * (i % 100) for i in range(count)]
-
-    def send(side: MessageSocket[bytes]) -> None:
-        for message in messages:
-            while True:
-                try:
-                    side.send(message, timeout=0.01)
-                except TimeoutError:
-                    continue
-                break
-        while side.unsent:
-            with suppress(TimeoutError):
-                side.flush(timeout=0.01)
-
-    def receive(side: MessageSocket[bytes]) -> list[bytes]:
-        received: list[bytes] = []
-        while len(received) < count:
-            with suppress(TimeoutError):
-                received.append(side.recv(timeout=0.01))
-        return received
-
-    with sides[0], sides[1], ThreadPoolExecutor() as executor:
-        sending = [executor.submit(send, side) for side in sides]
-        receiving = [executor.submit(receive, side) for side in sides]
-        for sent in sending:
-            sent.result(timeout=60)
-        assert [each.result(timeout=60) for each in receiving] == [messages, messages]
-
-
-# Selectors
-
-
-@pytest.mark.parametrize("make_pair", [tcp_pair, unix_pair, wrapped_pair, tls_pair])
-def test_non_blocking_sockets_work_with_selectors(make_pair: Callable[[], Pair]) -> None:
-    pair = small_buffers(make_pair())
-    messages = [b"%d;" % i * (i % 300) for i in range(3000)]
-    with selectors.DefaultSelector() as selector:
-        outgoing: dict[MessageSocket[bytes], Iterator[bytes]] = {}
-        received: dict[MessageSocket[bytes], list[bytes]] = {}
-        both = selectors.EVENT_READ | selectors.EVENT_WRITE
-        for sock in pair:
-            sock.setblocking(False)
-            side = MessageSocket(sock)
-            outgoing[side], received[side] = iter(messages), []
-            selector.register(side, both, side)
-        while selector.get_map():
-            events = selector.select(10)
-            assert events, {side: len(got) for side, got in received.items()}
-            for key, event in events:
-                side = key.data
-                if event & selectors.EVENT_WRITE:
-                    try:
-                        side.send_many(outgoing[side])
-                        side.flush()
-                        selector.modify(side, selectors.EVENT_READ, side)
-                    except TRANSIENT:
-                        pass
-                if event & selectors.EVENT_READ:
-                    with suppress(*TRANSIENT):
-                        received[side].append(side.recv())
-                    while side.pending():
-                        received[side].append(side.recv())
-            for key in list(selector.get_map().values()):
-                if len(received[key.data]) == len(messages) and key.events == 1:
-                    selector.unregister(key.fileobj)
-        assert all(each == messages for each in received.values())
-    for sock in pair:
-        sock.close()
-
-
-@every_pair
-def test_pending_tells_what_select_does_not_see(make_pair: Callable[[], Pair]) -> None:
-    client, server = make_pair()
-    sender, receiver = MessageSocket(client), MessageSocket(server)
-    with sender, receiver:
-        assert not receiver.pending()
-        sender.send_many([b"a", b"b"])
-        client.sendall(b"\0\0\0\2c")
-        assert receiver.recv() == b"a"
-        assert receiver.pending()
-        assert receiver.recv() == b"b"
-        assert not receiver.pending()
-        client.sendall(b"c")
-        client.shutdown(socket.SHUT_WR)
-        assert receiver.recv() == b"cc"
-        assert not receiver.pending()
-        with pytest.raises(EndOfStreamError):
-            receiver.recv()
-        assert receiver.pending()
-
-
-def test_pending_sees_what_tls_has_decrypted() -> None:
-    client, server = tls_pair()
-    sender, receiver = MessageSocket(client), MessageSocket(server)
-    with sender, receiver:
-        # One record, of which one call of recv takes less than all.
-        client.sendall(b"".join(map(LengthPrefixFramer().encode, [b"x" * 1000] * 10)))
-        decoder = receiver._decoder
-        assert receiver._transport.receive(decoder, 500, receiver._deadline(10)) == 500
-        assert isinstance(server, ssl.SSLSocket)
-        assert server.pending()
-        assert receiver.pending()
-        for _ in range(10):
-            assert receiver.pending()
-            assert receiver.recv() == b"x" * 1000
-        assert not receiver.pending()
-
-
-def test_non_blocking_errors_are_those_of_the_socket() -> None:
-    for make_pair, read_error, write_error in (
-        (tcp_pair, BlockingIOError, BlockingIOError),
-        (tls_pair, ssl.SSLWantReadError, ssl.SSLWantWriteError),
-    ):
-        client, server = make_pair()
-        client.setblocking(False)
-        side = MessageSocket(client)
-        with side, server:
-            with pytest.raises(read_error):
-                side.recv()
-            with pytest.raises(write_error):
-                side.send_many(itertools.repeat(bytes(MIB)))
-            assert side.unsent
-            with pytest.raises(TimeoutError):
-                side.recv(timeout=0)
-            receiver = MessageSocket(server)
-            client.settimeout(10)
-            with ThreadPoolExecutor() as executor:
-                flushing = executor.submit(side.flush)
-                assert receiver.recv() == bytes(MIB)
-                receiving = executor.submit(list, receiver)
-                flushing.result()
-                client.shutdown(socket.SHUT_WR)
-                assert all(message == bytes(MIB) for message in receiving.result())
 
 
 # recv_into and recv_exactly
@@ -1025,12 +482,6 @@ def test_exact_bytes_follow_messages(limit: int) -> None:
         sending = executor.submit(client.sendall, wire)
         assert [receive() for _ in bodies * 3] == bodies * 3
         sending.result()
-
-
-def retried(receive: Callable[[], Any]) -> Any:
-    while True:
-        with suppress(*TRANSIENT):
-            return receive()
 
 
 def test_exact_bytes_cut_short_stay_for_the_next_call(pair: Pair) -> None:
@@ -1177,40 +628,6 @@ def test_detach_gives_the_socket_back_as_it_was(pair: Pair, own: float | None) -
     assert sock.fileno() != -1
 
 
-def test_what_is_owed_goes_out_before_detach_end_and_close() -> None:
-    for finish in ("detach", "close", "end"):
-        client, server = small_buffers(unix_pair())
-        client.setblocking(False)
-        sender, receiver = MessageSocket(client), MessageSocket(server)
-        with receiver, ThreadPoolExecutor() as executor:
-            sender.send(bytes(MIB))
-            assert sender.unsent
-            if finish == "detach":
-                with pytest.raises(BlockingIOError):
-                    sender.detach()
-                assert sender.unsent  # nothing has changed
-            client.settimeout(10)
-            receiving = executor.submit(receiver.recv)
-            getattr(sender, finish)()
-            assert receiving.result() == bytes(MIB)
-            client.close()
-
-
-def test_close_says_what_it_could_not_send() -> None:
-    client, server = small_buffers(unix_pair())
-    client.settimeout(0.05)
-    sender = MessageSocket(client)
-    with server:
-        sender.send(bytes(MIB))
-        with pytest.raises(TimeoutError):
-            sender.close()
-        assert client.fileno() == -1
-        sender.close()
-        with pytest.raises(OSError, match="this MessageSocket is closed") as caught:
-            sender.send(b"")
-        assert caught.value.errno == errno.EBADF
-
-
 def test_leaving_by_an_exception_does_not_wait() -> None:
     client, server = small_buffers(unix_pair())
     client.settimeout(None)
@@ -1276,33 +693,6 @@ def test_end_is_for_one_direction(make_pair: Callable[[], Pair]) -> None:
                 one.send(b"more")
         other.send(b"answer")
         assert one.recv() == b"answer"
-
-
-def test_close_tells_a_tls_peer_that_it_is_the_end() -> None:
-    client_context, server_context = tls_contexts()
-    for is_cut in (False, True):
-        client, server = tcp_pair()
-        with ThreadPoolExecutor() as executor:
-            accepting = executor.submit(
-                server_context.wrap_socket,
-                server,
-                server_side=True,
-                suppress_ragged_eofs=False,
-            )
-            secure = client_context.wrap_socket(client, server_hostname="localhost")
-        receiver, sender = MessageSocket(accepting.result()), MessageSocket(secure)
-        with receiver:
-            sender.send(b"last")
-            receiver.send(b"")
-            assert sender.recv() == b""  # and TLS's own messages before it
-            if is_cut:
-                socket.socket.shutdown(secure, socket.SHUT_RDWR)
-                secure.close()
-            else:
-                sender.close()
-            assert receiver.recv() == b"last"
-            with pytest.raises(ssl.SSLError if is_cut else EndOfStreamError):
-                receiver.recv()
 
 
 # Taking over, and the small things
@@ -1398,36 +788,6 @@ def size_of_all(*roots: object) -> int:
         if isinstance(each, io.BytesIO):
             waiting.append(each.getvalue())
     return sum(map(sys.getsizeof, seen.values()))
-
-
-@pytest.mark.parametrize("feature", ["_HAS_POLL", "_HAS_SENDMSG", "_DONTWAIT"])
-@pytest.mark.parametrize("make_pair", [tcp_pair, tls_pair])
-def test_it_works_without(
-    feature: str, make_pair: Callable[[], Pair], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(transport_module, feature, None)
-    client, server = map(MessageSocket, small_buffers(make_pair()))
-    client.sock.settimeout(None)
-    messages: list[Buffer] = [b"", b"hello", bytes(300_000), bytearray(300_000)]
-    with client, server:
-        with pytest.raises(TimeoutError):
-            server.recv(timeout=0.01)
-        client.send(bytes(MIB), timeout=0.01)
-        assert client.unsent
-        with ThreadPoolExecutor() as executor:
-            for timeout in (None, 10):
-                sending = executor.submit(client.send_many, messages, timeout=timeout)
-                if timeout is None:
-                    assert server.recv() == bytes(MIB)
-                assert [server.recv(timeout=timeout) for _ in messages] == messages
-                sending.result()
-        assert client.sock.gettimeout() is None
-        if feature == "_DONTWAIT":
-            closing = threading.Timer(0.01, server.close)
-            closing.start()
-            with pytest.raises(OSError, match="closed"):
-                server.recv()
-            closing.join()
 
 
 _PEAK = """
