@@ -10,9 +10,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from framing import buffer, decoder, sockets, stream, stream_decoder
+from framing import buffer, decoder, framer, length_prefix, sockets, stream, stream_decoder
 
-MODULES = buffer, decoder, stream_decoder, sockets, stream
+MODULES = buffer, decoder, framer, length_prefix, stream_decoder, sockets, stream
 FILES = {module.__file__ for module in MODULES}
 
 

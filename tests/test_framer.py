@@ -543,3 +543,23 @@ def test_a_message_that_was_handed_out_is_not_kept() -> None:
     finally:
         tracemalloc.stop()
     assert held < 10_000
+
+
+def test_a_fast_path_is_not_inherited_past_a_mixin() -> None:
+    class Reversed:
+        def encode_parts(self, message: bytes) -> list[bytes]:
+            return [*super().encode_parts(message[::-1])]  # type: ignore[misc]
+
+        def read_message(self) -> Steps[bytes]:
+            message: bytes = yield from super().read_message()  # type: ignore[misc]
+            return message[::-1]
+
+    class ReversedFramer(Reversed, LengthPrefixFramer):  # type: ignore[misc]
+        pass
+
+    framer = ReversedFramer()
+    parts: list[Buffer] = []
+    framer.encode_some(iter([b"abc", b"de"]), parts, 1000)
+    wire = b"\0\0\0\3cba\0\0\0\2ed"
+    assert b"".join(parts) == wire
+    assert list(framer.decoder().feed(wire)) == [b"abc", b"de"]

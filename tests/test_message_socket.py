@@ -17,6 +17,7 @@ import time
 import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -34,6 +35,7 @@ from framing import (
     LineFramer,
     MessageSocket,
     MessageTooLargeError,
+    Steps,
     StructFramer,
     connect,
     recv_msg,
@@ -837,3 +839,103 @@ def test_a_large_message_costs_its_size_once(receive: str) -> None:
     )
     assert result.returncode == 0, result.stderr
     assert 1 <= float(result.stdout) <= 1.15
+
+
+@pytest.mark.parametrize("finish", ["switch", "detach"])
+def test_who_waits_for_a_turn_takes_nothing_after_the_end(finish: str) -> None:
+    client, server = unix_pair()
+    receiver = MessageSocket(server)
+    with client, server, ThreadPoolExecutor() as executor:
+        first = executor.submit(receiver.recv)
+        wait_until(receiver._receiving.locked)
+        arguments = (LineFramer(),) if finish == "switch" else ()
+        finishing = executor.submit(getattr(receiver, finish), *arguments)
+        others = [executor.submit(receiver.recv), executor.submit(receiver.recv_exactly, 1)]
+        client.sendall(b"\0\0\0\5first")
+        outcomes = [b"first"] if first.result(10) == b"first" else []
+        for _ in range(3):  # who comes before the end gets more
+            if not finishing.done():
+                client.sendall(b"\0\0\0\1+")
+        finishing.result(10)
+        client.sendall(b"\0\0\0\1+" * 2)
+        for other in others:
+            error = other.exception(10)
+            if error is not None:
+                assert isinstance(error, io.UnsupportedOperation)
+        assert outcomes == [b"first"]
+
+
+def test_taking_the_rest_back_races_with_nobody() -> None:
+    """One thread takes what is decoded, while another needs it back as bytes."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    count = 20_000
+    client, server = map(MessageSocket, unix_pair())
+    received: list[bytes] = []
+    exactly: list[bytes] = []
+    try:
+        with client, server, ThreadPoolExecutor() as executor:
+            sending = executor.submit(
+                lambda: client.send_many(struct.pack("!I", i) for i in range(count))
+            )
+            sending.add_done_callback(lambda _: client.end())
+            taking = executor.submit(lambda: received.extend(everything(server.recv, but=())))
+            with suppress(EndOfStreamError):
+                while True:
+                    exactly.append(server.recv_exactly(8)[4:])
+            taking.result()
+            sending.result()
+    finally:
+        sys.setswitchinterval(interval)
+    assert sorted(received + exactly) == [struct.pack("!I", i) for i in range(count)]
+
+
+def test_pending_keeps_what_came_of_exact_bytes() -> None:
+    client, server = unix_pair()
+    receiver = MessageSocket(server)
+    with client, receiver:
+        client.sendall(b"\0\0\0\1x" * 10)
+        with pytest.raises(TimeoutError):
+            receiver.recv_exactly(60, timeout=0)
+        decoder = receiver._exactly
+        assert not receiver.pending()
+        assert receiver._exactly is decoder
+        client.sendall(b"0123456789")
+        assert receiver.recv_exactly(60) == b"\0\0\0\1x" * 10 + b"0123456789"
+
+
+def test_recv_into_is_for_plain_lengths_only() -> None:
+    class Upper(LengthPrefixFramer):
+        def read_message(self) -> Steps[bytes]:
+            return (yield from super().read_message()).upper()
+
+    client, server = unix_pair()
+    with client, server, pytest.raises(TypeError, match="needs a LengthPrefixFramer, not Upper"):
+        MessageSocket(server, Upper()).recv_into(bytearray(5))
+
+
+def test_close_wakes_recv_into() -> None:
+    client, server = unix_pair()
+    server.settimeout(None)
+    receiver = MessageSocket(server)
+    with client, ThreadPoolExecutor() as executor:
+        client.sendall(struct.pack("!I", 100_000) + b"x" * 10)
+        receiving = executor.submit(receiver.recv_into, bytearray(100_000))
+        wait_until(receiver._receiving.locked)
+        time.sleep(0.01)
+        receiver.close()
+        error = receiving.exception(5)
+        assert isinstance(error, OSError)
+        assert error.errno == errno.EBADF
+
+
+def test_a_subclass_keeps_its_attributes_when_it_is_switched() -> None:
+    class Named(MessageSocket[bytes]):
+        pass
+
+    client, server = unix_pair()
+    with client, Named(server) as named:
+        vars(named)["name"] = "alice"
+        lines = named.switch(LineFramer())
+        assert vars(lines)["name"] == "alice"
+        lines.close()

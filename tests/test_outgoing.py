@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import errno
 import gc
+import io
+import itertools
 import random
 import ssl
 import threading
+import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +20,7 @@ from typing import Any
 import pytest
 
 from framing import (
+    Buffer,
     EncodeError,
     LengthPrefixFramer,
     MessageSocket,
@@ -24,6 +28,8 @@ from framing import (
 )
 
 from .fakes import MisbehavingSocket, ScriptedSocket
+from .interruptions import Interruption, interrupted_at
+from .netstring import NetstringFramer
 from .pairs import (
     MIB,
     Pair,
@@ -270,3 +276,70 @@ def test_messages_of_many_threads_do_not_mix(make_pair: Callable[[], Pair]) -> N
         for done in sending:
             done.result()
     assert received == {name: list(range(each)) for name in range(threads)}
+
+
+def test_send_many_copies_buffers_that_are_used_again() -> None:
+    def chunks() -> Iterator[bytearray]:
+        buffer = bytearray(8)
+        source = io.BytesIO(b"aaaaaaaabbbbbbbbcccccccc")
+        while source.readinto(buffer):
+            yield buffer
+
+    for framer in (LengthPrefixFramer(), NetstringFramer()):
+        client, server = (MessageSocket(sock, framer) for sock in unix_pair())
+        with client, server:
+            client.send_many(chunks())
+            client.end()
+            assert list(server) == [b"a" * 8, b"b" * 8, b"c" * 8]
+
+
+@every_format
+def test_what_an_error_leaves_of_a_batch_is_whole(format: Format[Any]) -> None:
+    """An exception out of a signal handler may come between any two steps."""
+    messages = samples(format)[:3]
+    wires = [format.framer.encode(message) for message in messages]
+    whole = {b"".join(wires[:count]) for count in range(len(wires) + 1)}
+    for line in itertools.count(1):
+        parts: list[Buffer] = []
+        with interrupted_at(line) as places, suppress(Interruption):
+            format.framer.encode_some(iter(messages), parts, 100_000)
+        assert b"".join(parts) in whole, places
+        if not places:
+            break
+    assert line > 3
+
+
+def test_a_sender_stops_when_its_messages_close_the_connection() -> None:
+    for finish in ("close", "detach"):
+        client, server = unix_pair()
+        with client, server:
+            sender = MessageSocket(client)
+
+            def messages(finish: Callable[[], object]) -> Iterator[bytes]:
+                yield b"first"
+                finish()
+                yield b"second"
+
+            with pytest.raises(OSError, match=r"closed|gave its socket back"):
+                sender.send_many(messages(getattr(sender, finish)))
+            client.close()
+            assert server.recv(100) == b""
+
+
+def test_a_late_batch_is_owed_even_if_there_is_room() -> None:
+    client, server = unix_pair()
+    sender = MessageSocket(client)
+    draining = threading.Thread(target=lambda: [*iter(partial(server.recv, MIB), b"")])
+    draining.start()
+
+    def slow() -> Iterator[bytes]:
+        while True:
+            time.sleep(0.001)
+            yield bytes(70_000)
+
+    with server:
+        with pytest.raises(TimeoutError):
+            sender.send_many(slow(), timeout=0.02)
+        assert sender.unsent
+        sender.close()
+        draining.join()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import selectors
 import socket
 import ssl
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -388,3 +390,66 @@ def test_close_tells_a_tls_peer_that_it_is_the_end() -> None:
             assert receiver.recv() == b"last"
             with pytest.raises(ssl.SSLError if is_cut else EndOfStreamError):
                 receiver.recv()
+
+
+@pytest.mark.parametrize("method", ["send", "recv", "recv_into"])
+def test_a_subclass_may_override_any_method(method: str) -> None:
+    class Overriding(socket.socket):
+        pass
+
+    def call(self: socket.socket, *arguments: Any) -> Any:
+        return getattr(super(Overriding, self), method)(*arguments)
+
+    setattr(Overriding, method, call)
+    client, server = unix_pair()
+    sock = Overriding(client.family, client.type, client.proto, client.detach())
+    sock.setblocking(False)
+    side = MessageSocket(sock)
+    with server, sock:
+        side.send(bytes(MIB))
+        for _ in range(2):
+            for attempt in (side.flush, side.recv, lambda: side.recv_into(bytearray(5))):
+                with pytest.raises(BlockingIOError):
+                    attempt()
+        server.settimeout(10)
+        server.sendall(b"\0\0\0\2hi")
+        assert side.recv(timeout=10) == b"hi"
+
+
+@pytest.mark.parametrize("own", [None, 5])
+def test_a_socket_that_its_user_closed_is_an_os_error(own: float | None) -> None:
+    client, server = unix_pair()
+    client.settimeout(own)
+    side = MessageSocket(client)
+    client.close()
+    with server:
+        for call in (
+            side.recv,
+            lambda: side.recv(timeout=1),
+            lambda: side.send(b"", timeout=1),
+            lambda: side.recv_exactly(1, timeout=1),
+        ):
+            with pytest.raises(OSError) as caught:  # noqa: PT011  # the number tells
+                call()
+            assert caught.value.errno == errno.EBADF
+
+
+def test_a_peer_that_never_stops_does_not_stretch_a_timeout() -> None:
+    client, server = unix_pair()
+    with server:
+        done = threading.Event()
+
+        def flood() -> None:
+            with client, suppress(OSError):
+                client.sendall(struct.pack("!I", 2**32 - 1))
+                while not done.is_set():
+                    client.sendall(bytes(MIB))
+
+        flooding = threading.Thread(target=flood)
+        flooding.start()
+        receiver = MessageSocket(server, LengthPrefixFramer(max_size=2**32))
+        with pytest.raises(TimeoutError):
+            receiver.recv(timeout=0.05)
+        done.set()
+        receiver.close()
+        flooding.join()

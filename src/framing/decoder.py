@@ -179,7 +179,7 @@ class Decoder(Generic[M]):
         then as if they had not been fed, except that a failure stays.
         """
         self._steps, self._look_again_at = None, 0
-        left = sum(1 for _ in self._ready)
+        left = len(list(self._ready))  # in one step, beside which no thread takes any
         return self._buffer.clear(self._wire_of_last(left) if left else b"")
 
     # Reading

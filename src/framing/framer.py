@@ -77,10 +77,10 @@ class Framer(ABC, Generic[M]):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        if "read_message" in vars(cls) and "read_batch" not in vars(cls):
-            # A fast path that is inherited would read another format than this one.
+        # A fast path that is inherited from beyond the method it stands for is of another format.
+        if _depth(cls, "read_message") < _depth(cls, "read_batch"):
             cls.read_batch = Framer.read_batch  # type: ignore[method-assign]
-        if "encode_parts" in vars(cls) and "encode_some" not in vars(cls):
+        if _depth(cls, "encode_parts") < _depth(cls, "encode_some"):
             cls.encode_some = Framer.encode_some  # type: ignore[method-assign]
 
     # What a format defines
@@ -149,8 +149,9 @@ class Framer(ABC, Generic[M]):
     def encode_some(self, messages: Iterator[M], parts: list[Buffer], size: int) -> bool:
         """Append the wire bytes of *messages* to *parts*, until that is *size* bytes or more.
 
-        One message is too many, rather than too few.  If an error is raised, *parts* holds the
-        messages before it.
+        Those of a message that more may follow are copied, since its sender may use its buffer
+        for the next one.  If an error is raised, *parts* holds the messages before it, each
+        whole.
 
         Returns:
             Whether there may be more messages.
@@ -162,10 +163,11 @@ class Framer(ABC, Generic[M]):
         """
         for message in messages:
             wire = self.encode_parts(message)
-            parts += wire
             size -= sum(memoryview(part).nbytes for part in wire)
             if size <= 0:
+                parts += wire
                 return True
+            parts.append(b"".join(wire))
         return False
 
     def decode(self, data: Buffer) -> M:
@@ -228,6 +230,11 @@ class Framer(ABC, Generic[M]):
 
     def __delattr__(self, name: str) -> NoReturn:
         raise AttributeError(f"a framer is immutable: make another {type(self).__name__}")
+
+
+def _depth(cls: type, name: str) -> int:
+    """Return how many classes are asked for *name* before one has it."""
+    return next(i for i, each in enumerate(cls.__mro__) if name in vars(each))
 
 
 def check_limit(name: str, limit: int) -> int:

@@ -26,6 +26,7 @@ __all__ = ["LengthPrefixFramer"]
 
 # Up to this size, copying a payload behind its length costs less than handing over two pieces.
 _SHORT = 512
+_SHORT_AMONG_MANY = 16 * 1024
 
 
 class LengthPrefixFramer(Framer[bytes]):
@@ -113,17 +114,18 @@ class LengthPrefixFramer(Framer[bytes]):
         """Append the wire bytes of *messages* to *parts*, until that is *size* bytes or more."""
         append = parts.append
         pack = self._field.pack
+        most = min(self.max_size, _SHORT_AMONG_MANY)
         for message in messages:
-            if type(message) is bytes and len(message) <= self.max_size:
+            if type(message) is bytes and len(message) <= most and len(message) < size:
                 size -= len(message)
-                append(pack(len(message)))
-                append(message)
-            else:
-                payload = payload_view(message, self.max_size)
-                size -= len(payload)
-                parts += pack(len(payload)), payload
+                append(pack(len(message)) + message)
+                continue
+            wire = self.encode_parts(message)
+            size -= sum(map(len, wire))
             if size <= 0:
+                parts += wire
                 return True
+            append(b"".join(wire))
         return False
 
     def read_message(self) -> Steps[bytes]:

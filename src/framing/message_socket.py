@@ -58,7 +58,7 @@ class MessageSocket(Generic[M]):
 
     It owns the socket, since it receives ahead: nobody else may read from it or write to it
     until :meth:`detach` gives it back.  Its timeout and options stay as they are, and may be
-    changed at any time.
+    changed: at any time, or for TLS while no call is under way.
 
     Args:
         sock: A connected stream socket: TCP, Unix, TLS, one end of a socketpair; blocking, with
@@ -142,6 +142,9 @@ class MessageSocket(Generic[M]):
         :meth:`send` or :meth:`flush`.  (An error of the connection that comes then is raised
         by that next call.)  A large message is not copied, unless a rest of it is kept.
 
+        After an exception out of a signal handler, such as ``KeyboardInterrupt``, the message
+        has begun if :attr:`unsent` is not 0.
+
         Args:
             message: What the framer carries: bytes by default.
             timeout: In seconds, for the whole call: see the class.
@@ -190,6 +193,8 @@ class MessageSocket(Generic[M]):
         framer, iterator = self.framer, iter(messages)
         may_be_more = True
         while may_be_more:
+            if self._finished_by:  # by what gives the messages
+                self._refuse()
             batch: list[Buffer] = []
             try:
                 may_be_more = framer.encode_some(iterator, batch, _BATCH_SIZE)
@@ -245,8 +250,9 @@ class MessageSocket(Generic[M]):
     def __iter__(self) -> Iterator[M]:
         """Give messages until the stream's clean end.
 
-        What ``next`` raises otherwise is what :meth:`recv` does, and afterwards it goes on: an
-        interruption never looks like the end.
+        What ``next`` raises otherwise is what :meth:`recv` does, and afterwards it goes on: a
+        timeout never looks like the end.  (After an exception out of a signal handler, begin a
+        new loop.  Nothing is lost.)
         """
         # While an inner iterator raises, chain stays with it; it would end with an outer one.
         return chain.from_iterable(iter(self._ready_or_wait, None))
@@ -268,7 +274,8 @@ class MessageSocket(Generic[M]):
 
         Args:
             buffer: A ``bytearray``, or a ``memoryview`` that can be written to.  While the call
-                lasts, it is nobody else's; what it holds is undefined if the call raises.
+                lasts, it is nobody else's; what it holds is undefined if the call raises.  (If
+                a signal handler raises, the message may be lost, other than in :meth:`recv`.)
             timeout: In seconds, for the whole call: see the class.
 
         Returns:
@@ -281,7 +288,7 @@ class MessageSocket(Generic[M]):
                 written to.
             Exception: Whatever else :meth:`recv` raises.
         """
-        if not isinstance(self.framer, LengthPrefixFramer):
+        if type(self.framer).read_message is not LengthPrefixFramer.read_message:
             raise TypeError(f"recv_into() needs a LengthPrefixFramer, not {self.framer!r}")
         view = _writable_view(buffer)
         deadline = self._deadline(timeout)
@@ -334,6 +341,8 @@ class MessageSocket(Generic[M]):
     def pending(self) -> bool:
         """Return whether :meth:`recv` would return or raise now, without asking the system.
 
+        After a :meth:`recv_exactly` that was cut short: whether that would.
+
         ``select`` and ``poll`` tell what the system holds.  They see neither the messages that
         were received ahead, nor what TLS has decrypted: receive until this is false before
         waiting for them.
@@ -343,7 +352,7 @@ class MessageSocket(Generic[M]):
         try:
             if self._finished_by:
                 return True
-            decoder = self._message_decoder()
+            decoder: StreamDecoder[Any] = self._exactly or self._decoder
             while not decoder.decode():
                 size = self._transport.bytes_decrypted()
                 if not size:
@@ -360,7 +369,7 @@ class MessageSocket(Generic[M]):
     def _fill(self, deadline: Deadline) -> StreamDecoder[M]:
         """Return the decoder once messages are ready, of which other threads may take some."""
         with self._receiving if deadline is NEVER else deadline.holding(self._receiving):
-            decoder = self._decoder if self._exactly is None else self._message_decoder()
+            decoder = self._message_decoder()
             receive = self._transport.recv_plainly
             if deadline is NEVER and receive and decoder.read_batch_from(receive, _READ_AHEAD):
                 return decoder
@@ -404,6 +413,8 @@ class MessageSocket(Generic[M]):
 
     def _message_decoder(self) -> StreamDecoder[M]:
         """Return the decoder of messages, which may have to follow one of exact bytes."""
+        if self._finished_by:  # by another thread, while this one was waiting for its turn
+            self._refuse()
         if self._exactly is not None:
             self._decoder, self._exactly = (
                 self._exactly.continued_by(self.framer, stepwise=True),
@@ -444,6 +455,7 @@ class MessageSocket(Generic[M]):
         deadline = self._deadline(None)
         with self._turn(deadline):
             other: MessageSocket[N] = object.__new__(type(self))  # type: ignore[arg-type]
+            vars(other).update(vars(self))  # a subclass may have attributes of its own
             decoder = self._message_decoder().continued_by(framer, stepwise=False)
             other._take_up(self._transport, decoder, self._outgoing, self._receiving)
             self._finish("switch")
@@ -460,10 +472,10 @@ class MessageSocket(Generic[M]):
             OSError: As the socket raised it when it was sent.
         """
         deadline = self._deadline(None)
-        self._outgoing.flush(deadline)
-        with self._turn(deadline):
+        with self._outgoing.settled(deadline), self._turn(deadline):
             data = self._message_decoder().unread()
             self._finish("detach")
+            self._outgoing.stop()
         return self._transport.sock, data
 
     def end(self) -> None:
@@ -481,14 +493,14 @@ class MessageSocket(Generic[M]):
                 "TLS cannot end one direction alone: let a message say that it is the last,"
                 " or close the connection"
             )
-        self._outgoing.flush(deadline)
-        self.sock.shutdown(socket.SHUT_WR)
+        with self._outgoing.settled(deadline):
+            self.sock.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         """Send what is owed, and close the connection.
 
-        A thread that waits in :meth:`recv` is woken, by an ``OSError``.  A second time changes
-        nothing.
+        A thread that waits in :meth:`recv` is woken, by an ``OSError``; one that sends is waited
+        for, unless a ``with`` block is left by an exception.  A second time changes nothing.
 
         Raises:
             OSError: What is owed could not be sent, within the socket's own timeout.  The
@@ -504,7 +516,9 @@ class MessageSocket(Generic[M]):
     def _close_now(self) -> None:
         self._finish("close")
         self._transport.close(is_in_use=self._receiving.locked() or self._outgoing.is_busy)
-        self._decoder = StreamDecoder(self.framer, stepwise=True)  # what was received ahead goes
+        # What was received ahead goes, and what is owed.
+        self._decoder, self._exactly = StreamDecoder(self.framer, stepwise=True), None
+        self._outgoing.stop()
 
     def __enter__(self) -> MessageSocket[M]:
         return self

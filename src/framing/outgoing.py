@@ -8,14 +8,16 @@ may try again.
 
 from __future__ import annotations
 
+import errno
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from .sockets import MOST_PARTS, skip
 from .transport import NEVER, is_passing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from .buffer import Buffer
@@ -35,13 +37,14 @@ class Outgoing:
     # _parts is the message that is being sent, and _sent the numbers of bytes that went out of
     # it, one for each attempt.  It has begun if there is any such number, 0 included.  Each is
     # stored by the step that sends, so both are right whenever a signal handler raises.
-    __slots__ = ("_lock", "_parts", "_sent", "_transport")
+    __slots__ = ("_is_over", "_lock", "_parts", "_sent", "_transport")
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self._lock = threading.Lock()
         self._parts: Sequence[Buffer] = ()
         self._sent: list[int] = []
+        self._is_over = False
 
     @property
     def unsent(self) -> int:
@@ -56,15 +59,27 @@ class Outgoing:
 
     def flush(self, deadline: Deadline) -> None:
         """Send what is owed, or raise, and owe the rest."""
+        with self.settled(deadline):
+            pass
+
+    @contextmanager
+    def settled(self, deadline: Deadline) -> Iterator[None]:
+        """Send what is owed, or raise; no other thread sends before the block is left."""
         with self._turn(deadline):
             if self._sent:
                 self._settle(deadline)
+            yield
+
+    def stop(self) -> None:
+        """Send nothing any more, and forget what is owed."""
+        self._is_over, self._parts, self._sent = True, (), []
 
     def send(self, parts: Sequence[Buffer], deadline: Deadline) -> None:
         """Send one message, or owe the rest of it; raise if none of it has gone out."""
         if len(parts) > 1:
             parts = _packed(parts, JOIN_SIZE)
         with self._lock if deadline is NEVER else deadline.holding(self._lock):
+            self._check_usable()
             if self._sent:
                 self._settle(deadline)
             self._parts = parts
@@ -91,6 +106,7 @@ class Outgoing:
         """
         parts = _packed(parts, BATCH_SIZE)
         with self._turn(deadline):
+            self._check_usable()
             owed = [*skip(self._parts, sum(self._sent))] if self._sent else []
             self._parts, self._sent = (*owed, *parts), [0]
             try:
@@ -98,6 +114,10 @@ class Outgoing:
             except OSError as error:
                 if not is_last or not is_passing(error):
                     raise
+
+    def _check_usable(self) -> None:
+        if self._is_over:  # since another thread, or the iterable of send_many(), did that
+            raise OSError(errno.EBADF, "the MessageSocket was closed, or gave its socket back")
 
     def _turn(self, deadline: Deadline) -> AbstractContextManager[object]:
         """Wait for the other threads that send."""

@@ -75,10 +75,10 @@ class Guard:
         advice: What to say then.
     """
 
-    __slots__ = ("_advice", "_is_unsure", "_module")
+    __slots__ = ("_advice", "_is_unsure", "_modules")
 
     def __init__(self, sock: socket.socket, advice: str) -> None:
-        self._module = getattr(type(sock).recv, "__module__", __name__)
+        self._modules = {__name__, *(each.__module__ for each in type(sock).__mro__)}
         self._advice = advice
         self._is_unsure = False
 
@@ -113,7 +113,7 @@ class Guard:
         while traceback is not None and traceback.tb_next is not None:
             traceback = traceback.tb_next
         module = traceback.tb_frame.f_globals.get("__name__") if traceback is not None else None
-        return module in {self._module, __name__}
+        return module in self._modules
 
 
 def skip(parts: Sequence[Buffer], size: int) -> Iterator[memoryview]:

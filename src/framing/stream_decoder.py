@@ -73,8 +73,9 @@ class StreamDecoder(Decoder[M]):
         ):
             return False
         # What was handed out is not held on to while receive() waits.
-        self._batch, buffer.block, buffer.start, buffer.cursor, buffer.base = (
+        self._batch, self._single, buffer.block, buffer.start, buffer.cursor, buffer.base = (
             NO_BATCH,
+            None,
             b"",
             0,
             0,

@@ -40,6 +40,8 @@ _HAS_SENDMSG = hasattr(socket.socket, "sendmsg")
 _DONTWAIT: int | None = getattr(socket, "MSG_DONTWAIT", None)
 # No system waits longer at once: poll counts milliseconds in a C int.
 _LONGEST_WAIT = 3600.0
+# What the time ran out for, by whether it was for writing.
+_REASONS = "the peer has not sent enough", "the peer takes no more bytes"
 # A few TLS records: more would hold up the thread that receives, and be no faster.
 _WRITE_SIZE = 64 * 1024
 
@@ -55,7 +57,7 @@ class Deadline:
         ValueError: *timeout* is negative.
     """
 
-    __slots__ = ("at", "tries_once")
+    __slots__ = ("_has_tried", "at", "tries_once")
 
     def __init__(self, timeout: float | None, own: float | None) -> None:
         self.tries_once = timeout is None and own == 0
@@ -64,6 +66,7 @@ class Deadline:
         elif not timeout >= 0:
             raise ValueError(f"expected a timeout of 0 seconds or more, not {timeout!r}")
         self.at = None if timeout is None else monotonic() + timeout
+        self._has_tried = False
 
     @property
     def is_waited_for(self) -> bool:
@@ -89,6 +92,15 @@ class Deadline:
         finally:
             if held and held[0]:
                 lock.release()
+
+    def check(self, for_writing: bool) -> None:
+        """Raise an error if it is too late for an attempt that is not the first.
+
+        A socket that is always ready would else be used for ever.
+        """
+        if self._has_tried and self.is_waited_for and not self.remaining():
+            raise self.expired(_REASONS[for_writing])
+        self._has_tried = True
 
     def expired(self, reason: str) -> OSError:
         """Return the error that says so."""
@@ -154,12 +166,10 @@ class Transport:
             ready = _poll(self.sock, for_writing, longest)
         except ValueError:  # it has no descriptor any more
             self.check_open()
-            raise
+            raise OSError(errno.EBADF, "the socket was closed, and not by its owner") from None
         self.check_open()
         if not ready and remaining is not None and longest == remaining:
-            raise deadline.expired(
-                "the peer takes no more bytes" if for_writing else "the peer has not sent enough"
-            )
+            raise deadline.expired(_REASONS[for_writing])
 
 
 def _poll(sock: socket.socket, for_writing: bool, seconds: float) -> bool:
@@ -201,6 +211,8 @@ class PlainTransport(Transport):
             False,
             deadline,
         )
+        if not counts[-1]:
+            self.check_open()
 
     def send(self, parts: Sequence[Buffer], counts: list[int], deadline: Deadline) -> None:
         send = self.sock.send
@@ -223,6 +235,7 @@ class PlainTransport(Transport):
         if not deadline.is_waited_for:
             return operation(0)
         while True:
+            deadline.check(for_writing)
             # First, since a socket with a timeout of its own would itself wait for that long.
             self.wait(for_writing, deadline)
             try:
@@ -295,6 +308,7 @@ class LockedTransport(Transport):
         if_tls_waits: Callable[[], None] = lambda: None,
     ) -> None:
         """Do *operation*, or wait until it is worth another attempt."""
+        deadline.check(for_writing)
         try:
             with self._lock:
                 self.check_open()
