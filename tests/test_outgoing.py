@@ -327,19 +327,16 @@ def test_a_sender_stops_when_its_messages_close_the_connection() -> None:
 
 
 def test_a_late_batch_is_owed_even_if_there_is_room() -> None:
-    client, server = unix_pair()
-    sender = MessageSocket(client)
-    draining = threading.Thread(target=lambda: [*iter(partial(server.recv, MIB), b"")])
-    draining.start()
-
-    def slow() -> Iterator[bytes]:
-        while True:
-            time.sleep(0.001)
+    def messages() -> Iterator[bytes]:
+        started = time.monotonic()
+        while time.monotonic() < started + 1:
             yield bytes(70_000)
 
-    with server:
-        with pytest.raises(TimeoutError):
-            sender.send_many(slow(), timeout=0.02)
-        assert sender.unsent
-        sender.close()
-        draining.join()
+    sock: Any = ScriptedSocket()  # which takes everything at once
+    sender = MessageSocket(sock)
+    with pytest.raises(TimeoutError, match="takes no more"):
+        sender.send_many(messages(), timeout=0.02)
+    assert sender.unsent == 70_004
+    sender.flush()
+    assert sender.unsent == 0
+    assert len(sock.sent) % 70_004 == 0
