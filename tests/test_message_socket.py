@@ -845,11 +845,11 @@ def test_a_large_message_costs_its_size_once(receive: str) -> None:
 def test_who_waits_for_a_turn_takes_nothing_after_the_end(method: str) -> None:
     client, server = unix_pair()
     receiver = MessageSocket(server)
-    arguments = {"recv": [], "recv_exactly": [1], "recv_into": [bytearray(5)]}[method]
+    arguments: dict[str, list[Any]] = {"recv_exactly": [1], "recv_into": [bytearray(5)]}
     with client, server, ThreadPoolExecutor() as executor:
         with receiver._receiving:
             client.sendall(b"\0\0\0\2hi")
-            receiving = executor.submit(getattr(receiver, method), *arguments)
+            receiving = executor.submit(getattr(receiver, method), *arguments.get(method, []))
             time.sleep(0.02)  # most likely, it waits for the lock then
             receiver._finish("detach")
         with pytest.raises(io.UnsupportedOperation):
