@@ -19,6 +19,7 @@ from .transport import NEVER, is_passing
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
+    from typing import NoReturn
 
     from .buffer import Buffer
     from .transport import Deadline, Transport
@@ -37,10 +38,11 @@ class Outgoing:
     # _parts is the message that is being sent, and _sent the numbers of bytes that went out of
     # it, one for each attempt.  It has begun if there is any such number, 0 included.  Each is
     # stored by the step that sends, so both are right whenever a signal handler raises.
-    __slots__ = ("_is_over", "_lock", "_parts", "_sent", "_transport")
+    __slots__ = ("_is_over", "_lock", "_parts", "_send_plainly", "_sent", "_transport")
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
+        self._send_plainly = transport.send_plainly
         self._lock = threading.Lock()
         self._parts: Sequence[Buffer] = ()
         self._sent: list[int] = []
@@ -79,14 +81,16 @@ class Outgoing:
         if len(parts) > 1:
             parts = _packed(parts, JOIN_SIZE)
         with self._lock if deadline is NEVER else deadline.holding(self._lock):
-            self._check_usable()
+            if self._is_over:
+                self._refuse()
             if self._sent:
                 self._settle(deadline)
             self._parts = parts
             try:
-                if deadline is NEVER and len(parts) == 1 and self._transport.send_plainly:
+                send = self._send_plainly
+                if send is not None and deadline is NEVER and len(parts) == 1:
                     # The usual case, without the steps of the general one: half the time.
-                    self._sent = [*map(self._transport.send_plainly, parts)]
+                    self._sent = [*map(send, parts)]
                     if type(parts[0]) is bytes and self._sent[0] == len(parts[0]):
                         self._parts, self._sent = (), []
                         return
@@ -106,7 +110,8 @@ class Outgoing:
         """
         parts = _packed(parts, BATCH_SIZE)
         with self._turn(deadline):
-            self._check_usable()
+            if self._is_over:
+                self._refuse()
             owed = [*skip(self._parts, sum(self._sent))] if self._sent else []
             self._parts, self._sent = (*owed, *parts), [0]
             try:
@@ -115,9 +120,9 @@ class Outgoing:
                 if not is_last or not is_passing(error):
                     raise
 
-    def _check_usable(self) -> None:
-        if self._is_over:  # since another thread, or the iterable of send_many(), did that
-            raise OSError(errno.EBADF, "the MessageSocket was closed, or gave its socket back")
+    def _refuse(self) -> NoReturn:
+        # Another thread did that, or the iterable of send_many().
+        raise OSError(errno.EBADF, "the MessageSocket was closed, or gave its socket back")
 
     def _turn(self, deadline: Deadline) -> AbstractContextManager[object]:
         """Wait for the other threads that send."""
