@@ -303,8 +303,9 @@ class MessageSocket(Generic[M]):
                         _check_fits(size, view)
                         if self._receive_payload(decoder, view[:size], deadline):
                             return size
-                size = decoder.take_into(view, _check_fits)
+                size = decoder.take_into(view)
                 if size is not None:
+                    _check_fits(size, view)
                     return size
 
     def recv_exactly(self, n: int, *, timeout: float | None = None) -> bytes:

@@ -82,21 +82,10 @@ class StreamDecoder(Decoder[M]):
             buffer.base + buffer.start,
         )
         (buffer.block,) = map(receive, (size,), (0,))  # in one step: see StreamBuffer.feed_from
-        block = buffer.block
         try:
-            messages, end, _ = self._framer.read_batch(block, 0, min(len(block), self._window))
+            return self._read_batch()
         except ValueError:
             return False  # decode() comes to the same, and raises it in its turn
-        if not end:
-            return False
-        self._ready, self._single, self._batch, self._look_again_at, buffer.start = (
-            messages,
-            None,
-            (block, 0, end),
-            0,
-            end,
-        )
-        return True
 
     def read_from(self, receive: Callable[[int], bytes]) -> M | None:
         """Return the next message if each of its pieces comes in one call of *receive*.
@@ -154,16 +143,15 @@ class StreamDecoder(Decoder[M]):
         """Whether the stream has ended, between messages, and all were taken."""
         return self._ended and self.is_idle
 
-    def take_into(
-        self: StreamDecoder[bytes], view: memoryview, check: Callable[[int, memoryview], object]
-    ) -> int | None:
-        """Take a message of bytes into *view*, if *check* lets it; ``None`` if none is ready."""
+    def take_into(self: StreamDecoder[bytes], view: memoryview) -> int | None:
+        """Take a message of bytes into *view*, and return its size; ``None`` if none is ready.
+
+        One that is larger than *view* stays where it was.
+        """
         for message in self._ready:
-            try:
-                check(len(message), view)
-            except ValueError:
+            if len(message) > len(view):
                 self._ready = iter([message, *self._ready])
-                raise
+                return len(message)
             view[: len(message)] = message
             if self._single is not None:
                 self._ready, self._single = NONE_READY, None
