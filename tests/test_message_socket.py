@@ -896,6 +896,20 @@ def test_pending_keeps_what_came_of_exact_bytes() -> None:
         assert receiver.recv_exactly(60) == b"\0\0\0\1x" * 10 + b"0123456789"
 
 
+def test_pending_is_about_messages_again_after_exact_bytes() -> None:
+    client, server = unix_pair()
+    receiver = MessageSocket(server, LineFramer())
+    with client, receiver:
+        client.sendall(b"12345a\nline")
+        assert receiver.recv_exactly(5) == b"12345"
+        assert receiver.pending()
+        assert receiver.recv() == "a"
+        assert receiver.recv_exactly(1) == b"l"
+        assert not receiver.pending()
+        client.sendall(b"\n")
+        assert receiver.recv() == "ine"
+
+
 def test_recv_into_is_for_plain_lengths_only() -> None:
     class Upper(LengthPrefixFramer):
         def read_message(self) -> Steps[bytes]:

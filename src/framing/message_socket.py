@@ -353,7 +353,9 @@ class MessageSocket(Generic[M]):
         try:
             if self._finished_by:
                 return True
-            decoder: StreamDecoder[Any] = self._exactly or self._decoder
+            decoder: StreamDecoder[Any] | None = self._exactly
+            if decoder is None or not decoder.is_inside:
+                decoder = self._message_decoder()
             while not decoder.decode():
                 size = self._transport.bytes_decrypted()
                 if not size:

@@ -188,6 +188,11 @@ class StreamDecoder(Decoder[M]):
         return self._buffer.is_empty and not length_hint(self._ready) and self._failure is None
 
     @property
+    def is_inside(self) -> bool:
+        """Whether a part of a message was decoded, or a whole one and not taken."""
+        return self._steps is not None or length_hint(self._ready) > 0
+
+    @property
     def bytes_held(self) -> int:
         """How many bytes there are that belong to no message decoded yet."""
         return self._buffer.size
