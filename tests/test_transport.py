@@ -134,11 +134,13 @@ def test_a_receivers_timeout_does_not_disturb_a_sender(make_pair: Callable[[], P
         for _ in range(20):
             with pytest.raises(TimeoutError):
                 sender.recv(timeout=0.005)
-            assert client.gettimeout() is None
+            # (An attempt of the other thread on TLS makes it 0, for that moment.)
+            assert client.gettimeout() is None or make_pair in {tls_pair, wrapped_pair}
         assert not sending.done()
         assert receiver.recv() == large
         sending.result()
         assert sender.unsent == 0
+        assert client.gettimeout() is None
 
 
 def test_waiting_for_another_thread_counts(pair: Pair) -> None:

@@ -28,7 +28,6 @@ from .transport import NEVER, Deadline, transport_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from contextlib import AbstractContextManager
     from types import TracebackType
     from typing import NoReturn
 
@@ -331,7 +330,7 @@ class MessageSocket(Generic[M]):
         if n == 0:
             return b""
         while True:
-            with self._turn(deadline):
+            with deadline.holding(self._receiving):
                 decoder = self._exact_decoder(framer)
                 while not decoder.decode():
                     self._receive(decoder, deadline)
@@ -379,10 +378,6 @@ class MessageSocket(Generic[M]):
             while not decoder.decode():
                 self._receive(decoder, deadline)
             return decoder
-
-    def _turn(self, deadline: Deadline) -> AbstractContextManager[object]:
-        """Wait for the thread that receives to be done."""
-        return self._receiving if deadline is NEVER else deadline.holding(self._receiving)
 
     # The rest of this is for the thread whose turn it is.
 
@@ -456,7 +451,7 @@ class MessageSocket(Generic[M]):
             TimeoutError: Another thread receives, for longer than the socket's own timeout.
         """
         deadline = self._deadline(None)
-        with self._turn(deadline):
+        with deadline.holding(self._receiving):
             other: MessageSocket[N] = object.__new__(type(self))  # type: ignore[arg-type]
             vars(other).update(vars(self))  # a subclass may have attributes of its own
             decoder = self._message_decoder().continued_by(framer, stepwise=False)
@@ -475,7 +470,7 @@ class MessageSocket(Generic[M]):
             OSError: As the socket raised it when it was sent.
         """
         deadline = self._deadline(None)
-        with self._outgoing.settled(deadline), self._turn(deadline):
+        with self._outgoing.settled(deadline), deadline.holding(self._receiving):
             data = self._message_decoder().unread()
             self._finish("detach")
             self._outgoing.stop()

@@ -13,12 +13,11 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from .sockets import MOST_PARTS, skip
+from .sockets import JOIN_SIZE, MOST_PARTS, skip
 from .transport import NEVER, is_passing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from contextlib import AbstractContextManager
     from typing import NoReturn
 
     from .buffer import Buffer
@@ -26,10 +25,8 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
-# Up to this size a copy of the message is cheaper than passing its parts to the system.
-JOIN_SIZE = 16 * 1024
 # Many messages are joined up to this size, which is that of a batch and its last message.
-BATCH_SIZE = 128 * 1024
+_JOIN_MANY_SIZE = 128 * 1024
 
 
 class Outgoing:
@@ -67,7 +64,7 @@ class Outgoing:
     @contextmanager
     def settled(self, deadline: Deadline) -> Iterator[None]:
         """Send what is owed, or raise; no other thread sends before the block is left."""
-        with self._turn(deadline):
+        with deadline.holding(self._lock):
             if self._sent:
                 self._settle(deadline)
             yield
@@ -108,8 +105,8 @@ class Outgoing:
             deadline: Of the call.
             is_last: Whether no others follow, so that the caller need not be told of the rest.
         """
-        parts = _packed(parts, BATCH_SIZE)
-        with self._turn(deadline):
+        parts = _packed(parts, _JOIN_MANY_SIZE)
+        with deadline.holding(self._lock):
             if self._is_over:
                 self._refuse()
             owed = [*skip(self._parts, sum(self._sent))] if self._sent else []
@@ -123,10 +120,6 @@ class Outgoing:
     def _refuse(self) -> NoReturn:
         # Another thread did that, or the iterable of send_many().
         raise OSError(errno.EBADF, "the MessageSocket was closed, or gave its socket back")
-
-    def _turn(self, deadline: Deadline) -> AbstractContextManager[object]:
-        """Wait for the other threads that send."""
-        return self._lock if deadline is NEVER else deadline.holding(self._lock)
 
     def _settle(self, deadline: Deadline) -> None:
         """Send all of the message, or leave the rest of it owed."""

@@ -18,6 +18,8 @@ R = TypeVar("R")
 
 # POSIX lets a system refuse more parts at once: _XOPEN_IOV_MAX in limits.h.
 MOST_PARTS = 16
+# Up to this size a copy of a message is cheaper than passing its parts to the system.
+JOIN_SIZE = 16 * 1024
 
 
 def check_is_stream(sock: socket.socket) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from weakref import WeakKeyDictionary
 
 from .length_prefix import LengthPrefixFramer
-from .sockets import MOST_PARTS, Guard, check_is_stream, is_plain, skip
+from .sockets import JOIN_SIZE, MOST_PARTS, Guard, check_is_stream, is_plain, skip
 from .stream_decoder import StreamDecoder
 
 if TYPE_CHECKING:
@@ -36,8 +36,6 @@ _RECEIVE_SIZE = 256 * 1024
 _PEEK_SIZES = 4 * 1024, 64 * 1024
 _MSG_PEEK: int | None = getattr(socket, "MSG_PEEK", None)
 _HAS_SENDMSG = hasattr(socket.socket, "sendmsg")
-# Up to this size a copy of the message is cheaper than passing its parts to the system.
-_JOIN_SIZE = 16 * 1024
 
 
 @overload
@@ -164,7 +162,7 @@ class _State:
         self._check_sent_whole()
         # A view's len counts items, so this may be too low: it only decides what is faster.
         size = sum(map(len, parts))  # type: ignore[arg-type, unused-ignore]  # not of every type
-        if len(parts) > MOST_PARTS or size <= _JOIN_SIZE:
+        if len(parts) > MOST_PARTS or size <= JOIN_SIZE:
             parts = (b"".join(parts),)
         self._is_sending = True
         for rest in self._begin(sock, parts):

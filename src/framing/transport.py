@@ -8,7 +8,7 @@ attempt therefore never waits, and the waiting is done by ``poll``, until the ca
 - :class:`PlainTransport` uses ``MSG_DONTWAIT``, and leaves the socket as it is.
 - :class:`LockedTransport` is for TLS, for sockets whose methods are not the standard library's,
   and for systems without that flag.  It makes the socket non-blocking for the time of an
-  attempt, and lets one thread try at a time, as OpenSSL demands.
+  attempt (its timeout then reads 0), and lets one thread try at a time, as OpenSSL demands.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from .sockets import Guard, is_plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from .buffer import Buffer
     from .stream_decoder import StreamDecoder
@@ -77,14 +78,16 @@ class Deadline:
         """Return the seconds left, 0 or more; ``None`` for no end of them."""
         return None if self.at is None else max(0.0, self.at - monotonic())
 
-    @contextmanager
-    def holding(self, lock: threading.Lock) -> Iterator[None]:
+    def holding(self, lock: threading.Lock) -> AbstractContextManager[object]:
         """Hold *lock*, for which the call waits like for anything else."""
-        remaining = self.remaining()
+        return lock if self.at is None else self._holding(lock)
+
+    @contextmanager
+    def _holding(self, lock: threading.Lock) -> Iterator[None]:
         held: list[bool] = []
         try:
             # One step for a signal handler: once it is held, that is known.
-            wait = -1 if remaining is None else min(remaining, threading.TIMEOUT_MAX)
+            wait = min(self.remaining() or 0.0, threading.TIMEOUT_MAX)
             held.extend(map(lock.acquire, (True,), (wait,)))
             if not held[0]:
                 raise self.expired("another thread is using the connection")
