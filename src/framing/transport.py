@@ -220,7 +220,7 @@ class PlainTransport(Transport):
     def send(self, parts: Sequence[Buffer], counts: list[int], deadline: Deadline) -> None:
         send = self.sock.send
         if len(parts) == 1 and not deadline.is_waited_for:
-            counts += map(send, parts)  # nearly always
+            counts += map(send, parts)
         elif len(parts) > 1 and _HAS_SENDMSG:
             sendmsg = self.sock.sendmsg
             self._attempt(
