@@ -889,9 +889,9 @@ def test_pending_keeps_what_came_of_exact_bytes() -> None:
         client.sendall(b"\0\0\0\1x" * 10)
         with pytest.raises(TimeoutError):
             receiver.recv_exactly(60, timeout=0)
-        decoder = receiver._exactly
+        decoder = receiver._aside
         assert not receiver.pending()
-        assert receiver._exactly is decoder
+        assert receiver._aside is decoder
         client.sendall(b"0123456789")
         assert receiver.recv_exactly(60) == b"\0\0\0\1x" * 10 + b"0123456789"
 

@@ -22,7 +22,7 @@ from .requests import ReadExactly
 if TYPE_CHECKING:
     from .requests import Steps
 
-__all__ = ["HeaderBodyFramer", "HeaderMessage"]
+__all__ = ["HeaderBodyFramer", "HeaderMessage"]  # HeadFramer is for this package
 
 _MAX_DEPTH = 64
 # The largest number of digits that every Python takes, whatever sys.set_int_max_str_digits says.
@@ -104,14 +104,18 @@ class HeaderBodyFramer(Framer[HeaderMessage]):
         """
         header, body = _pair(message)
         payload = payload_view(body, self.max_size)
-        announced = header.get(self.size_key, len(payload))
-        if isinstance(announced, bool) or announced != len(payload):
+        return self._encode_head(header, len(payload)), payload
+
+    def _encode_head(self, header: dict[str, Any], body_size: int) -> bytes:
+        """Return what goes before a body: the header, behind its length."""
+        announced = header.get(self.size_key, body_size)
+        if isinstance(announced, bool) or announced != body_size:
             raise EncodeError(
-                f"header[{self.size_key!r}] is {announced!r}, and the body has {len(payload)}"
+                f"header[{self.size_key!r}] is {announced!r}, and the body has {body_size}"
                 " bytes: leave the size out, and it is filled in"
             )
-        encoded = self._encode_header({**header, self.size_key: len(payload)})
-        return self._field.pack(len(encoded)) + encoded, payload
+        encoded = self._encode_header({**header, self.size_key: body_size})
+        return self._field.pack(len(encoded)) + encoded
 
     def _encode_header(self, header: dict[str, Any]) -> bytes:
         try:
@@ -136,11 +140,16 @@ class HeaderBodyFramer(Framer[HeaderMessage]):
 
     def read_message(self) -> Steps[HeaderMessage]:
         """Read the length, the header, and the body that it announces."""
+        header, size = yield from self._read_head()
+        body = yield ReadExactly(self.check_size(size), last=True)
+        return HeaderMessage(header, body)
+
+    def _read_head(self) -> Steps[Head]:
+        """Read the length and the header."""
         field = yield ReadExactly(self._field.width)
         size = self._field.unpack(field, self.max_header_size, "max_header_size")
         header = _parse((yield ReadExactly(size)))
-        body = yield ReadExactly(self._body_size(header), last=True)
-        return HeaderMessage(header, body)
+        return Head(header, self._body_size(header))
 
     def _body_size(self, header: dict[str, Any]) -> int:
         if self.size_key not in header:
@@ -148,7 +157,45 @@ class HeaderBodyFramer(Framer[HeaderMessage]):
         size = header[self.size_key]
         if not isinstance(size, int) or isinstance(size, bool) or size < 0:
             raise DecodeError(f"expected the size of the body in {self.size_key!r}, not {size!r}")
-        return self.check_size(size)
+        return size
+
+
+class Head(NamedTuple):
+    """What comes before a body."""
+
+    header: dict[str, Any]
+    body_size: int
+
+
+class HeadFramer(Framer[Head]):
+    """The beginning of a :class:`HeaderBodyFramer`'s messages, as if it were all of them.
+
+    It is for bodies that memory is not to hold: of any size, and received by other means.
+
+    Args:
+        whole: The format of the messages.
+
+    Raises:
+        TypeError: *whole* is no :class:`HeaderBodyFramer`, or one that reads or writes its
+            messages in a way of its own.
+    """
+
+    whole: HeaderBodyFramer
+
+    def __init__(self, whole: Framer[Any]) -> None:
+        kind = type(whole)
+        if not isinstance(whole, HeaderBodyFramer) or any(
+            getattr(kind, name) is not getattr(HeaderBodyFramer, name)
+            for name in ("encode_parts", "read_message")
+        ):
+            raise TypeError(f"expected a HeaderBodyFramer, not {whole!r}")
+        super().__init__(max_size=whole.max_header_size, whole=whole)
+
+    def encode_parts(self, message: Head) -> tuple[bytes]:
+        return (self.whole._encode_head(*message),)
+
+    def read_message(self) -> Steps[Head]:
+        return self.whole._read_head()
 
 
 def _pair(message: HeaderMessage) -> tuple[dict[str, Any], Any]:

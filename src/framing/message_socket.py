@@ -12,7 +12,7 @@ import errno
 import io
 import socket
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
@@ -24,6 +24,7 @@ from .requests import ReadExactly
 from .sockets import check_is_connected, check_is_stream
 from .stream import give_up
 from .stream_decoder import StreamDecoder
+from .streaming import IncomingBody, OutgoingBody
 from .transport import NEVER, Deadline, transport_of
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from .buffer import Buffer
+    from .header_body import Head
     from .requests import Steps
     from .transport import Transport
 
@@ -118,8 +120,8 @@ class MessageSocket(Generic[M]):
         self._decoder = decoder
         self._outgoing = outgoing or Outgoing(transport)
         self._receiving = receiving or threading.Lock()
-        # What recv_exactly() is receiving, if it was cut short.
-        self._exactly: StreamDecoder[bytes] | None = None
+        # What recv_exactly() or recv_file() is receiving, if it was cut short.
+        self._aside: StreamDecoder[Any] | None = None
         self._encode_parts = decoder.framer.encode_parts
         self._own_timeout = transport.own_timeout  # of which the last is an error: see _finish()
         self._finished_by = ""
@@ -331,7 +333,7 @@ class MessageSocket(Generic[M]):
             return b""
         while True:
             with deadline.holding(self._receiving):
-                decoder = self._exact_decoder(framer)
+                decoder = self._decoder_aside(framer)
                 while not decoder.decode():
                     self._receive(decoder, deadline)
             data = decoder.take()
@@ -352,7 +354,7 @@ class MessageSocket(Generic[M]):
         try:
             if self._finished_by:
                 return True
-            decoder: StreamDecoder[Any] | None = self._exactly
+            decoder = self._aside
             if decoder is None or not decoder.is_inside:
                 decoder = self._message_decoder()
             while not decoder.decode():
@@ -378,6 +380,35 @@ class MessageSocket(Generic[M]):
             while not decoder.decode():
                 self._receive(decoder, deadline)
             return decoder
+
+    # Messages whose bodies are not held in memory, for framing.files
+
+    @contextmanager
+    def _receive_past(self, framer: Framer[Head]) -> Iterator[IncomingBody]:
+        """Receive the head of a message, and let the block receive its body.
+
+        The socket's own timeout is for each wait here, since a long body may take its time.
+        """
+        with self._deadline(None).holding(self._receiving):
+            decoder = self._decoder_aside(framer)
+            while not decoder.decode():
+                self._receive(decoder, self._deadline(None))
+            header, offset = decoder.take_head()
+            yield IncomingBody(
+                header,
+                offset,
+                self._message_decoder().receive_body(
+                    lambda view, counts: self._transport.receive_into(
+                        view, counts, self._deadline(None)
+                    )
+                ),
+            )
+
+    @contextmanager
+    def _send_past(self) -> Iterator[OutgoingBody]:
+        """Let the block send the head of a message, and its body from elsewhere."""
+        with self._outgoing.sending_past(self._deadline(None)) as counts:
+            yield OutgoingBody(self._transport, counts)
 
     # The rest of this is for the thread whose turn it is.
 
@@ -410,21 +441,21 @@ class MessageSocket(Generic[M]):
         return False
 
     def _message_decoder(self) -> StreamDecoder[M]:
-        """Return the decoder of messages, which may have to follow one of exact bytes."""
+        """Return the decoder of messages, which may have to follow one of something else."""
         if self._finished_by:  # by another thread, while this one was waiting for its turn
             self._refuse()
-        if self._exactly is not None:
-            self._decoder, self._exactly = (
-                self._exactly.continued_by(self.framer, stepwise=True),
+        if self._aside is not None:
+            self._decoder, self._aside = (
+                self._aside.continued_by(self.framer, stepwise=True),
                 None,
             )
         return self._decoder
 
-    def _exact_decoder(self, framer: _Exactly) -> StreamDecoder[bytes]:
-        """Return the decoder of exact bytes, which may have begun before."""
-        if self._exactly is None or self._exactly.framer != framer:
-            self._exactly = self._message_decoder().continued_by(framer, stepwise=True)
-        return self._exactly
+    def _decoder_aside(self, framer: Framer[N]) -> StreamDecoder[N]:
+        """Return the decoder of what is received for once, which may have begun before."""
+        if self._aside is None or self._aside.framer != framer:
+            self._aside = self._message_decoder().continued_by(framer, stepwise=True)
+        return self._aside
 
     # The connection
 
@@ -515,7 +546,7 @@ class MessageSocket(Generic[M]):
         self._finish("close")
         self._transport.close(is_in_use=self._receiving.locked() or self._outgoing.is_busy)
         # What was received ahead goes, and what is owed.
-        self._decoder, self._exactly = StreamDecoder(self.framer, stepwise=True), None
+        self._decoder, self._aside = StreamDecoder(self.framer, stepwise=True), None
         self._outgoing.stop()
 
     def __enter__(self) -> MessageSocket[M]:

@@ -35,7 +35,7 @@ class Outgoing:
     # _parts is the message that is being sent, and _sent the numbers of bytes that went out of
     # it, one for each attempt.  It has begun if there is any such number, 0 included.  Each is
     # stored by the step that sends, so both are right whenever a signal handler raises.
-    __slots__ = ("_is_over", "_lock", "_parts", "_send_plainly", "_sent", "_transport")
+    __slots__ = ("_cut", "_is_over", "_lock", "_parts", "_send_plainly", "_sent", "_transport")
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -44,6 +44,8 @@ class Outgoing:
         self._parts: Sequence[Buffer] = ()
         self._sent: list[int] = []
         self._is_over = False
+        # What went out of a message that could not be owed, and was cut off.
+        self._cut: Sequence[int] = ()
 
     @property
     def unsent(self) -> int:
@@ -69,9 +71,29 @@ class Outgoing:
                 self._settle(deadline)
             yield
 
+    @contextmanager
+    def sending_past(self, deadline: Deadline) -> Iterator[list[int]]:
+        """Let the block send one message past this object, through the transport.
+
+        It is not owed: if the block is left by an exception after something of it went out, the
+        connection can send nothing any more.
+
+        Yields:
+            The list to which to append the numbers of bytes sent.
+        """
+        with self.settled(deadline):
+            if self._is_over:
+                self._refuse()
+            self._cut, self._is_over = [], True
+            try:
+                yield self._cut
+                self._cut = ()
+            finally:
+                self._is_over = bool(self._cut) or self._transport.is_closed
+
     def stop(self) -> None:
         """Send nothing any more, and forget what is owed."""
-        self._is_over, self._parts, self._sent = True, (), []
+        self._is_over, self._parts, self._sent, self._cut = True, (), [], ()
 
     def send(self, parts: Sequence[Buffer], deadline: Deadline) -> None:
         """Send one message, or owe the rest of it; raise if none of it has gone out."""
@@ -118,6 +140,11 @@ class Outgoing:
                     raise
 
     def _refuse(self) -> NoReturn:
+        if self._cut:
+            raise ConnectionError(
+                "an earlier message on this connection was cut off in its middle: close the"
+                " connection, since the receiver cannot tell where the next one starts"
+            )
         # Another thread did that, or the iterable of send_many().
         raise OSError(errno.EBADF, "the MessageSocket was closed, or gave its socket back")
 

@@ -9,19 +9,24 @@ beside the socket, and the next ``recv_msg`` goes on from there.
 from __future__ import annotations
 
 import socket
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 from weakref import WeakKeyDictionary
 
 from .length_prefix import LengthPrefixFramer
 from .sockets import JOIN_SIZE, MOST_PARTS, Guard, check_is_stream, is_plain, skip
 from .stream_decoder import StreamDecoder
+from .streaming import IncomingBody, OutgoingBody
+from .transport import transport_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from .buffer import Buffer
     from .delimiter import DelimiterFramer
     from .framer import Framer
+    from .header_body import HeadFramer
 
 __all__ = ["recv_msg", "send_msg"]
 
@@ -125,6 +130,39 @@ def give_up(sock: socket.socket, framer: Framer[M]) -> StreamDecoder[M]:
     return decoder
 
 
+# Messages whose bodies are not held in memory, for framing.files
+
+
+@contextmanager
+def receive_past(sock: socket.socket, framer: HeadFramer) -> Iterator[IncomingBody]:
+    """Receive the head of a message, and let the block receive its body.
+
+    Raises:
+        OSError: As the socket raised it.  Whatever is raised, the next call goes on where this
+            one stopped; but what is left of the body is skipped.
+    """
+    state = _state_of(sock)
+    head = state.go_on_with(state.decoder_for(framer.whole), framer)
+    try:
+        while not head.decode():
+            state.receive(sock, head)
+        header, offset = head.take_head()
+    finally:
+        whole = state.go_on_with(head, framer.whole)
+    yield IncomingBody(header, offset, whole.receive_body(partial(state.receive_into, sock)))
+
+
+@contextmanager
+def send_past(sock: socket.socket) -> Iterator[OutgoingBody]:
+    """Let the block send one message, its body from elsewhere.
+
+    Raises:
+        ConnectionError: An earlier message was cut off in its middle.
+    """
+    with _state_of(sock).sending_past() as sent:
+        yield OutgoingBody(transport_of(sock), sent)
+
+
 class _State:
     """What is kept of one socket between calls: the part of a message, in either direction."""
 
@@ -169,6 +207,20 @@ class _State:
             sock.sendall(rest)
         self._is_sending = False
 
+    @contextmanager
+    def sending_past(self) -> Iterator[list[int]]:
+        """Let the block send; remember that the stream is broken if it sends a part only."""
+        self._check_sent_whole()
+        self._is_sending = True
+        sent: list[int] = []
+        try:
+            yield sent
+            self._is_sending = False
+        except BaseException:
+            # Where the socket's methods are not C functions, a signal may have hidden a number.
+            self._is_sending = bool(sent) or not self.is_plain
+            raise
+
     def _begin(self, sock: socket.socket, parts: Sequence[Buffer]) -> Sequence[Buffer]:
         """Send what the socket takes at once of *parts*, and return the rest.
 
@@ -199,12 +251,26 @@ class _State:
         if decoder is None or decoder.framer is not framer:
             if decoder is None or (decoder.framer != framer and decoder.is_idle):
                 decoder = self._decoder = StreamDecoder(framer, stepwise=True)
+            elif decoder.framer != framer and decoder.is_skipping:
+                decoder = self.go_on_with(decoder, framer)
             elif decoder.framer != framer:
                 raise ValueError(
                     f"a message in {decoder.framer!r} was received in part:"
                     f" receive it before one in {framer!r}"
                 )
         return decoder
+
+    def go_on_with(self, decoder: StreamDecoder[Any], framer: Framer[M]) -> StreamDecoder[M]:
+        """Read the stream from where *decoder* is on in another format."""
+        other = self._decoder = decoder.continued_by(framer, stepwise=True)
+        return other
+
+    def receive_into(self, sock: socket.socket, view: memoryview, counts: list[int]) -> None:
+        """Receive bytes into *view*, and append how many to *counts*."""
+        if self.is_plain:
+            counts.extend(map(sock.recv_into, (view,)))  # in one step for a signal handler
+        else:
+            self._receiving.call(sock.recv_into, view, counts.append)
 
     def receive(self, sock: socket.socket, decoder: StreamDecoder[Any]) -> None:
         """Feed *decoder* some bytes of the current message, or the end of the stream."""

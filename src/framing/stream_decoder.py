@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from io import BytesIO
 from operator import length_hint
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from .buffer import LARGE_PIECE, StreamBuffer
+from .body import Body
+from .buffer import LARGE_PIECE, StreamBuffer, size_of
 from .decoder import NO_BATCH, NONE_READY, Decoder
 from .requests import ReadExactly, ReadUntil
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from .framer import Framer
+    from .header_body import Head
 
 __all__: list[str] = []
 
@@ -27,6 +29,8 @@ N = TypeVar("N")
 
 # How many bytes to decode at once when beginning to, after messages were read one by one.
 _FIRST_WINDOW = 512
+# How much of a body to receive at once: the most that one call of recv() was seen to give.
+_BODY_PIECE = 256 * 1024
 
 
 class StreamDecoder(Decoder[M]):
@@ -37,13 +41,14 @@ class StreamDecoder(Decoder[M]):
         stepwise: Whether to decode one message at a time, at least at first.
     """
 
-    __slots__ = ("_is_narrow",)
+    __slots__ = ("_body", "_is_narrow")
 
     def __init__(self, framer: Framer[M], *, stepwise: bool) -> None:
         super().__init__(framer)
         self._is_narrow = stepwise and self._window > 0
         if stepwise:
             self._window = 0
+        self._body: Body | None = None  # what comes before the next message, if anything
 
     # Bytes come in
 
@@ -70,6 +75,7 @@ class StreamDecoder(Decoder[M]):
             or self._ended
             or self._failure is not None
             or not self._window
+            or self._body is not None
         ):
             return False
         # What was handed out is not held on to while receive() waits.
@@ -185,7 +191,17 @@ class StreamDecoder(Decoder[M]):
     @property
     def is_idle(self) -> bool:
         """Whether the decoder holds no message and no part of one, and has not failed."""
-        return self._buffer.is_empty and not length_hint(self._ready) and self._failure is None
+        return (
+            self._buffer.is_empty
+            and not length_hint(self._ready)
+            and self._failure is None
+            and self._body is None
+        )
+
+    @property
+    def is_skipping(self) -> bool:
+        """Whether nothing but a body is before the next message, of which nothing has come."""
+        return self._body is not None and self._buffer.is_empty
 
     @property
     def is_inside(self) -> bool:
@@ -207,6 +223,8 @@ class StreamDecoder(Decoder[M]):
     @property
     def bytes_waited_for(self) -> int:
         """``bytes_needed``, without looking whether that has come; 1 where it is not known."""
+        if self._body is not None:
+            return self._body.left or 1
         return self._request._missing(self._buffer) if self._steps is not None else 1
 
     def bytes_wanted_of(self, ahead: bytes) -> int:
@@ -247,12 +265,86 @@ class StreamDecoder(Decoder[M]):
             StreamBuffer(self._buffer.offset + self._buffer.size + elsewhere),
         )
 
+    # A body may follow a message, and be received past the decoder, or skipped
+
+    def take_head(self: StreamDecoder[Head]) -> tuple[dict[str, Any], int]:
+        """Take the one message that is ready, and expect its body.
+
+        What nobody receives of that is skipped before the next message is read.
+
+        Returns:
+            The header, and the offset of the message in the stream.
+        """
+        taken, _, start, end = self._single or (None, b"", 0, 0)
+        offset = self._buffer.offset - size_of(taken) - end + start
+        body = Body(self._buffer.offset - offset)
+        for header, size in self._ready:  # as take() does, with the body instead of nothing
+            self._ready, self._single, body.size, self._body = NONE_READY, None, size, body
+            return header, offset
+        raise RuntimeError("take_head() before decode()")
+
+    def receive_body(
+        self, receive_into: Callable[[memoryview, list[int]], None]
+    ) -> Iterator[memoryview]:
+        """Yield the body in pieces, in constant memory.
+
+        Args:
+            receive_into: Receives bytes into a view, and appends how many to a list.
+
+        Yields:
+            The next piece, which is valid until the one after it is asked for.
+
+        Raises:
+            IncompleteMessageError: The stream has ended inside the body.
+            OSError: As *receive_into* raised it.
+        """
+        body = self._body
+        if body is None:
+            return
+        if ahead := self._take_of(body):
+            yield memoryview(ahead)
+        buffer = memoryview(bytearray(min(body.left, _BODY_PIECE)))
+        while left := body.left:
+            body.fold()
+            receive_into(buffer[:left], body.counts)
+            count = body.counts[-1]
+            if not count:
+                self.feed_eof()
+                raise body.incomplete()
+            yield buffer[:count]
+
+    def _advance(self) -> Iterator[M] | None:
+        if self._body is not None and not self._skip(self._body):
+            return None
+        return super()._advance()
+
+    def _skip(self, body: Body) -> bool:
+        """Let go of what has come of *body*, and return whether that was all of it."""
+        self._take_of(body)
+        if body.left:
+            if self._ended:
+                raise body.incomplete()
+            return False
+        # What was received past the decoder counts in the offsets of what follows.
+        self._body, self._buffer.base = None, self._buffer.base + sum(body.counts)
+        return True
+
+    def _take_of(self, body: Body) -> bytes:
+        """Return what has come of *body*, and forget it here."""
+        buffer = self._buffer
+        buffer.rewind()
+        data = buffer.read_exactly(min(body.left, buffer.size)) or b""
+        size = len(data)
+        buffer.start, body.size, body.read = buffer.cursor, body.size - size, body.read + size
+        return data
+
     # Another format goes on with the stream
 
     def continued_by(self, framer: Framer[N], *, stepwise: bool) -> StreamDecoder[N]:
         """Return a decoder for the rest of the stream, from the first message not taken on.
 
-        Nothing is left in this one.
+        Whoever keeps it lets go of this one in the same step: they have one buffer, so that an
+        exception out of a signal handler before that step loses nothing.
         """
         other = StreamDecoder(framer, stepwise=stepwise)
         buffer = self._buffer
@@ -261,8 +353,7 @@ class StreamDecoder(Decoder[M]):
         else:
             self._steps, self._look_again_at = None, 0
             buffer.rewind()
-        other._ended, self._ended = self._ended, False
-        other._buffer, self._buffer = buffer, StreamBuffer(buffer.offset)
+        other._ended, other._body, other._buffer = self._ended, self._body, buffer
         return other
 
     def _widen(self) -> None:

@@ -14,6 +14,7 @@ attempt therefore never waits, and the waiting is done by ``poll``, until the ca
 from __future__ import annotations
 
 import errno
+import os
 import select
 import socket
 import sys
@@ -138,6 +139,25 @@ class Transport:
         """Send some of the bytes of *parts*, and append how many to *counts*."""
         raise NotImplementedError
 
+    sends_files = False
+    """Whether the system can send from a file, with :meth:`send_file`."""
+
+    def send_file(
+        self, fd: int, place: tuple[int, int], counts: list[int], deadline: Deadline
+    ) -> None:
+        """Send bytes of a file straight from the system, and append how many to *counts*.
+
+        Args:
+            fd: The file's descriptor.
+            place: Where they start in the file, and how many to send at most.
+            counts: 0 is appended if the file ends there.
+            deadline: Of this one step.
+
+        Raises:
+            OSError: As ``os.sendfile`` raised it; ``EINVAL`` if it cannot send from this file.
+        """
+        raise NotImplementedError
+
     def bytes_decrypted(self) -> int:
         """Return how many received bytes TLS holds, which ``poll`` cannot see."""
         return 0
@@ -197,6 +217,7 @@ class PlainTransport(Transport):
         super().__init__(sock)
         self.send_plainly = sock.send
         self.recv_plainly = sock.recv
+        self.sends_files = hasattr(os, "sendfile")
 
     def receive(self, decoder: StreamDecoder[Any], size: int, deadline: Deadline) -> int:
         recv = self.sock.recv
@@ -232,6 +253,15 @@ class PlainTransport(Transport):
             self._attempt(
                 lambda flags: counts.extend(map(send, parts[:1], (flags,))), True, deadline
             )
+
+    def send_file(
+        self, fd: int, place: tuple[int, int], counts: list[int], deadline: Deadline
+    ) -> None:
+        files = (self.sock.fileno(),), (fd,)
+        offset, size = place
+        self._attempt(
+            lambda _: counts.extend(map(os.sendfile, *files, (offset,), (size,))), True, deadline
+        )
 
     def _attempt(self, operation: Callable[[int], R], for_writing: bool, deadline: Deadline) -> R:
         """Return what *operation* does, given the flags of a system call."""

@@ -1,0 +1,94 @@
+"""A file that appears whole or not at all.
+
+It is written under another name beside its place, and moved there when it is whole.  Moving it
+replaces what is there only if that is wished, and never writes through a symbolic link.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from io import FileIO
+    from pathlib import Path
+
+__all__: list[str] = []
+
+# What os.link raises where the file system has no hard links.
+_CANNOT_LINK = {errno.EPERM, errno.EACCES, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+
+
+@contextmanager
+def new_file(path: Path, *, overwrite: bool) -> Iterator[FileIO]:
+    """Give a file to write to, which is moved to *path* when the block ends.
+
+    If the block is left by an exception, nothing is left of it.  The file's contents are handed
+    to the system, and not forced to the disk.
+
+    Args:
+        path: In a directory that exists.
+        overwrite: Whether to replace a file there, or a symbolic link.
+
+    Raises:
+        FileExistsError: Something is there, from before or since, and *overwrite* is false.
+        IsADirectoryError: A directory is there.
+        OSError: As the system raised it.
+    """
+    check_is_free(path, overwrite=overwrite)
+    # Not after the file's own name, which may be as long as a name can be.
+    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        with open(temporary, "xb", buffering=0) as file:
+            yield file
+        if overwrite:
+            os.replace(temporary, path)
+        else:
+            _move_to_free(temporary, path)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+def check_is_free(path: Path, *, overwrite: bool) -> None:
+    """Raise an error if a file cannot be moved to *path*."""
+    if overwrite and path.is_dir() and not path.is_symlink():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not overwrite and os.path.lexists(path):
+        raise _exists(path)
+
+
+def _exists(path: Path) -> FileExistsError:
+    return FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+
+
+def _move_to_free(temporary: Path, path: Path) -> None:
+    """Move a file to *path*, where nothing is even at this moment."""
+    if os.name == "nt":
+        os.rename(temporary, path)  # which replaces nothing there
+        return
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise _exists(path) from None
+    except (OSError, AttributeError) as error:
+        if isinstance(error, OSError) and error.errno not in _CANNOT_LINK:
+            raise
+        _move_over_placeholder(temporary, path)
+
+
+def _move_over_placeholder(temporary: Path, path: Path) -> None:
+    """Do the same without hard links: take the name first, then replace what holds it."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+    except FileExistsError:
+        raise _exists(path) from None
+    try:
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(path)
+        raise
