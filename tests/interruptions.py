@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import linecache
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any
 
 from framing import buffer, decoder, framer, length_prefix, sockets, stream, stream_decoder
 
 MODULES = buffer, decoder, framer, length_prefix, stream_decoder, sockets, stream
-FILES = {module.__file__ for module in MODULES}
 
 
 class Interruption(BaseException):
@@ -21,20 +20,21 @@ class Interruption(BaseException):
 
 
 @contextmanager
-def interrupted_at(line: int) -> Iterator[list[str]]:
-    """Raise an Interruption before the *line*-th line of those files that runs within.
+def interrupted_at(line: int, modules: Iterable[ModuleType] = MODULES) -> Iterator[list[str]]:
+    """Raise an Interruption before the *line*-th line of those modules that runs within.
 
     Gives a list, empty until that has happened, that tells where it was.
     """
     places: list[str] = []
+    files = {module.__file__ for module in modules}
     lines = 0
 
     def trace(frame: FrameType, event: str, _: object) -> Any:
         nonlocal lines
         file = frame.f_code.co_filename
-        if file not in FILES:
+        if file not in files:
             return None
-        if event == "line" and not is_handing_over(file, frame.f_lineno):
+        if event == "line" and not is_without_calls(file, frame.f_lineno):
             lines += 1
             if lines == line:
                 places.append(f"{Path(file).name}:{frame.f_lineno} ({frame.f_code.co_name})")
@@ -49,9 +49,11 @@ def interrupted_at(line: int) -> Iterator[list[str]]:
         sys.settrace(before)
 
 
-def is_handing_over(file: str, line: int) -> bool:
-    """Return whether, at this line, a message is between the library and its caller.
+def is_without_calls(file: str, line: int) -> bool:
+    """Return whether this line calls nothing, so that no real signal comes there.
 
-    Nothing can help there, and no real signal comes there: a return calls nothing.
+    Of all such lines, those are left out where nothing could help: where a message is between
+    the library and its caller, and where an exception is about to be handled.
     """
-    return linecache.getline(file, line).strip() in {"return message", "if message is not None:"}
+    text = linecache.getline(file, line).strip()
+    return text in {"return message", "if message is not None:", "try:"}

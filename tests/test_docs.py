@@ -25,7 +25,7 @@ MODULES = [framing.__name__] + [
 
 FORMATS = {"length_prefix", "delimiter", "header_body", "record"}
 CORE = {"errors", "buffer", "requests", "decoder", "framer", "fields"}
-SOCKETS = {"stream_decoder", "sockets", "transport", "outgoing"}
+SOCKETS = {"stream_decoder", "sockets", "transport", "outgoing", "streaming"}
 LAYERS: dict[str, set[str]] = {
     "errors": set(),
     "buffer": set(),
@@ -34,12 +34,17 @@ LAYERS: dict[str, set[str]] = {
     "framer": {"errors", "buffer", "requests", "decoder"},
     "fields": {"errors"},
     **dict.fromkeys(FORMATS, CORE),
-    "stream_decoder": CORE,
+    "body": {"errors"},
+    "stream_decoder": CORE | {"body"},
     "sockets": {"buffer"},
     "transport": {"buffer", "sockets", "stream_decoder"},
     "outgoing": {"buffer", "sockets", "transport"},
-    "stream": CORE | FORMATS | {"stream_decoder", "sockets"},
+    "streaming": {"buffer", "sockets", "transport"},
+    "stream": CORE | FORMATS | SOCKETS,
     "message_socket": CORE | FORMATS | SOCKETS | {"stream"},
+    "file_names": set(),
+    "new_file": set(),
+    "files": CORE | FORMATS | SOCKETS | {"stream", "message_socket", "file_names", "new_file"},
     "server": CORE | FORMATS | {"message_socket"},
     "datagram": {"errors", "buffer"},
     "notation": CORE | FORMATS,

@@ -87,7 +87,7 @@ def send_file(
     path = Path(path)
     name = path.name if name is None else name
     if reason := why_refused(name):
-        raise EncodeError(f"expected the name of one plain file, not {name!r}: {reason}")
+        raise EncodeError(_bad_name(name, reason))
     with _open_source(path) as file:
         size = _size_of(file)
         header: dict[str, Any] = {"name": name, framer.whole.size_key: size}
@@ -263,10 +263,14 @@ def _checked_name(body: IncomingBody) -> str:
     """
     name: str = body.header["name"]
     if reason := why_refused(name):
-        raise DecodeError(
-            f"expected the name of one plain file, not {name!r}: {reason}", offset=body.offset
-        )
+        raise DecodeError(_bad_name(name, reason), offset=body.offset)
     return name
+
+
+def _bad_name(name: object, reason: str) -> str:
+    shown = repr(name)
+    shown = shown if len(shown) <= 80 else f"{shown[:80]}..."
+    return f"expected the name of one plain file, not {shown}: {reason}"
 
 
 def _check_size(size: int, limit: int | None, offset: int) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
+_RENAMING_REPLACES = os.name != "nt"
 # What os.link raises where the file system has no hard links.
 _CANNOT_LINK = {errno.EPERM, errno.EACCES, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
@@ -50,8 +51,11 @@ def new_file(path: Path, *, overwrite: bool) -> Iterator[FileIO]:
         else:
             _move_to_free(temporary, path)
     finally:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
+        try:
+            temporary.unlink(missing_ok=True)
+        except BaseException:  # Ctrl-C, a moment later
+            temporary.unlink(missing_ok=True)
+            raise
 
 
 def check_is_free(path: Path, *, overwrite: bool) -> None:
@@ -68,8 +72,8 @@ def _exists(path: Path) -> FileExistsError:
 
 def _move_to_free(temporary: Path, path: Path) -> None:
     """Move a file to *path*, where nothing is even at this moment."""
-    if os.name == "nt":
-        os.rename(temporary, path)  # which replaces nothing there
+    if not _RENAMING_REPLACES:
+        os.rename(temporary, path)
         return
     try:
         os.link(temporary, path)

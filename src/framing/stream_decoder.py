@@ -278,10 +278,14 @@ class StreamDecoder(Decoder[M]):
         taken, _, start, end = self._single or (None, b"", 0, 0)
         offset = self._buffer.offset - size_of(taken) - end + start
         body = Body(self._buffer.offset - offset)
-        for header, size in self._ready:  # as take() does, with the body instead of nothing
-            self._ready, self._single, body.size, self._body = NONE_READY, None, size, body
-            return header, offset
-        raise RuntimeError("take_head() before decode()")
+        # One assignment, as ever: the head is there until its body is expected.
+        ((header, body.size),), self._ready, self._single, self._body = (
+            self._ready,
+            NONE_READY,
+            None,
+            body,
+        )
+        return header, offset
 
     def receive_body(
         self, receive_into: Callable[[memoryview, list[int]], None]

@@ -2,14 +2,15 @@
 
     python tests/benchmarks/files.py [FOLDER]
 
-One process sends a file of 600 MiB to itself, within FOLDER: by default the temporary folder, better
-one in memory.  Both ways take turns; every line is the best of several runs.  *Ratio* is
-the speed by that of the bare system calls, so more is better.
+One process sends a file of 600 MiB to itself, within FOLDER: by default the temporary folder,
+better one in memory.  The ways take turns, and every line is the best of several runs.  The
+last column is the speed by that of the bare system calls, so more is better.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import socket
 import sys
 import tempfile
@@ -84,8 +85,8 @@ def memory() -> int:
     """Return the most memory that this process has used, in bytes."""
     if sys.platform != "linux":
         return 0
-    (line,) = (each for each in open("/proc/self/status") if each.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024
+    (line,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(line) * 1024
 
 
 def main() -> None:
@@ -98,8 +99,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=sys.argv[1] if sys.argv[1:] else None) as folder:
         source = Path(folder, "source")
         with open(source, "wb") as file:
-            for _ in range(SIZE // (1024 * 1024)):
-                file.write(os.urandom(1024 * 1024))
+            file.writelines(os.urandom(1024 * 1024) for _ in range(SIZE // (1024 * 1024)))
         before = memory()
         seconds(framed, source)
         growth = (memory() - before) / 1024 / 1024
