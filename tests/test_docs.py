@@ -48,6 +48,11 @@ LAYERS: dict[str, set[str]] = {
     "server": CORE | FORMATS | {"message_socket"},
     "datagram": {"errors", "buffer"},
     "notation": CORE | FORMATS,
+    "terminal": set(),
+    "inspection": CORE | FORMATS | {"stream_decoder", "notation"},
+    "commands": CORE
+    | FORMATS
+    | {"stream", "message_socket", "files", "notation", "inspection", "terminal"},
     "demo": CORE | FORMATS | {"stream"},
 }
 

@@ -4,31 +4,21 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
 import re
-import socket
 import sys
-from contextlib import suppress
-from threading import Lock, Thread
-from time import monotonic
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from . import __version__
+from . import __version__, commands
 from .demo import run as run_demo
-from .errors import EndOfStreamError, FramingError
-from .notation import FRAMERS, parse_framer, parse_message, show_message
-from .stream import recv_msg, send_msg
+from .header_body import HeaderBodyFramer
+from .notation import FRAMERS, parse_framer
+from .terminal import CommandError, note, show
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    from .framer import Framer
-
-_CONNECT_TIMEOUT = 10.0
-# How long to wait, after the last message, for the peer to have read them all.
-_CLOSE_TIMEOUT = 1.0
-# How often to look for Ctrl-C, which does not interrupt accept() on Windows.
-_ACCEPT_TIMEOUT = 0.5
+_DESCRIPTION = "Whole messages over TCP: send them, receive them, find them in captured bytes."
 
 _EXAMPLES = r"""
 examples:
@@ -37,11 +27,54 @@ examples:
   framing send 127.0.0.1:9000 hello "how are you?" --reply
   framing send 127.0.0.1:9000 --framer 'delimiter:\r\n' < messages.txt
   framing listen '[::1]:9000' --framer 'struct:!H8sb'
+  framing inspect capture.bin
+  framing recv-file :9000 downloads
+  framing send-file photo.jpg video.mp4 192.168.1.7:9000 --checksum
+
+COMMAND --help tells more of each.
 """
 
+_LISTEN_EXAMPLES = """
+examples:
+  framing listen 127.0.0.1:9000 --echo
+  framing listen 127.0.0.1:0               (any free port, which is printed)
+  framing listen :9000 --framer lines      (on every network interface)
+"""
 
-class _CommandError(Exception):
-    """What went wrong, in one line for the user."""
+_SEND_EXAMPLES = r"""
+examples:
+  framing send 127.0.0.1:9000 hello "how are you?" --reply
+  framing send 127.0.0.1:9000 < messages.txt
+  framing send 127.0.0.1:9000 --framer header '{"id": 7} the body'
+  framing send 127.0.0.1:9000 --framer 'struct:!H8sb' 7,alice,-1
+  framing send 127.0.0.1:9000 -- --a-message-with-dashes
+"""
+
+_INSPECT_EXAMPLES = r"""
+examples:
+  framing inspect capture.bin
+  nc -l 9000 | framing inspect --framer lines
+  framing inspect --framer 'length:<H' < capture.bin | head
+
+The capture is what one side sent, without anything of the network's.  Sizes and offsets are in
+bytes, of the whole message on the wire.  The exit status is 1 if the format is broken.
+"""
+
+_RECV_EXAMPLES = """
+examples:
+  framing recv-file 127.0.0.1:9000 downloads
+  framing recv-file :9000 . --overwrite --max-size 1000000000
+
+It receives the files of one sender, prints where each is, and ends.
+"""
+
+_SEND_FILE_EXAMPLES = """
+examples:
+  framing send-file photo.jpg 127.0.0.1:9000
+  framing send-file *.jpg 192.168.1.7:9000 --checksum
+
+It ends when the receiver has everything.
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,8 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         options.run(options)
-    except _CommandError as failure:
-        _note(f"framing: {failure}")
+    except CommandError as failure:
+        note(f"framing: {failure}")
         return 1
     except KeyboardInterrupt:
         return 130
@@ -76,6 +109,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"unrecognized arguments: {' '.join(rest + given[end:])}{advice}")
     if takes_messages:
         options.messages += rest + given[end + 1 :]
+    if "framer" in options:
+        _make_framer(parser, options)
     return options
 
 
@@ -83,35 +118,52 @@ def _is_option(text: str) -> bool:
     return text.startswith("-") and not text[1:2].isdecimal() and text != "-"
 
 
+def _make_framer(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Put the framer into the options that their text and their limit name."""
+    carries_files = "is_for_files" in options
+    try:
+        limit = None if carries_files else options.max_size
+        options.framer = parse_framer(options.framer, limit)
+    except ValueError as error:
+        parser.error(f"argument --framer: {error}")
+    if carries_files and not isinstance(options.framer, HeaderBodyFramer):
+        parser.error("argument --framer: files go as header, or header:<I and the like")
+
+
+# What may be given
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="framing",
-        description="Whole messages over TCP.",
+        description=_DESCRIPTION,
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"framing {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    added = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    demo = commands.add_parser("demo", help="show the problem and its cure, on this machine")
-    demo.set_defaults(run=lambda _: run_demo(_show))
+    def add(name: str, help: str, examples: str = "") -> argparse.ArgumentParser:
+        return added.add_parser(
+            name,
+            help=help,
+            description=f"{help[0].upper()}{help[1:]}.",
+            epilog=examples,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
 
-    framed = argparse.ArgumentParser(add_help=False)
-    framed.add_argument("address", type=_address, metavar="ADDRESS", help="HOST:PORT, [IPv6]:PORT")
-    framed.add_argument(
-        "--framer",
-        type=_framer,
-        default="length",
-        help=f"the wire format: {FRAMERS} (default: length)",
-    )
+    demo = add("demo", "show the problem and its cure, on this machine")
+    demo.set_defaults(run=lambda _: run_demo(show))
 
-    listen = commands.add_parser(
-        "listen", parents=[framed], help="print each message that arrives, from any client"
-    )
+    listen = add("listen", "print each message that arrives, from any client", _LISTEN_EXAMPLES)
+    _add_address(listen)
+    _add_framer(listen)
     listen.add_argument("--echo", action="store_true", help="send each message back")
-    listen.set_defaults(run=_listen)
+    listen.set_defaults(run=commands.listen)
 
-    send = commands.add_parser("send", parents=[framed], help="send messages")
+    send = add("send", "send messages", _SEND_EXAMPLES)
+    _add_address(send)
+    _add_framer(send)
     send.add_argument(
         "messages",
         nargs="*",
@@ -119,8 +171,54 @@ def _parser() -> argparse.ArgumentParser:
         help="default: the lines of standard input; -- before any that begin with -",
     )
     send.add_argument("--reply", action="store_true", help="print one answer to each message")
-    send.set_defaults(run=_send)
+    send.set_defaults(run=commands.send)
+
+    inspect = add(
+        "inspect", "find the messages in captured bytes, and where they break", _INSPECT_EXAMPLES
+    )
+    inspect.add_argument("file", nargs="?", metavar="FILE", help="default: standard input")
+    _add_framer(inspect)
+    inspect.set_defaults(run=commands.inspect_file)
+
+    send_file = add("send-file", "send files", _SEND_FILE_EXAMPLES)
+    send_file.add_argument("paths", nargs="+", type=Path, metavar="PATH")
+    _add_address(send_file)
+    _add_framer_for_files(send_file)
+    send_file.add_argument(
+        "--checksum", action="store_true", help="tell the SHA-256 digest of each"
+    )
+    send_file.set_defaults(run=commands.send_files)
+
+    recv_file = add("recv-file", "receive files from one sender", _RECV_EXAMPLES)
+    _add_address(recv_file)
+    recv_file.add_argument("directory", type=Path, metavar="DIR")
+    _add_framer_for_files(recv_file)
+    _add_size(recv_file, "the largest file to take, in bytes (default: any)")
+    recv_file.add_argument("--overwrite", action="store_true", help="replace files of that name")
+    recv_file.set_defaults(run=commands.recv_files)
     return parser
+
+
+def _add_address(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("address", type=_address, metavar="ADDRESS", help="HOST:PORT, [IPv6]:PORT")
+
+
+def _add_framer(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--framer", default="length", help=f"the wire format: {FRAMERS} (default: length)"
+    )
+    _add_size(parser, "the largest message, in bytes (default: the format's own)")
+
+
+def _add_framer_for_files(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--framer", default="header", help="the wire format: header, header:<I (default: header)"
+    )
+    parser.set_defaults(is_for_files=True)
+
+
+def _add_size(parser: argparse.ArgumentParser, help: str) -> None:
+    parser.add_argument("--max-size", type=_size, metavar="BYTES", help=help)
 
 
 def _address(text: str) -> tuple[str, int]:
@@ -137,155 +235,7 @@ def _address(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def _framer(text: str) -> Framer[Any]:
-    try:
-        return parse_framer(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-# listen
-
-
-def _listen(options: argparse.Namespace) -> None:
-    with _open_listener(*options.address) as listener:
-        listener.settimeout(_ACCEPT_TIMEOUT)
-        _note(f"listening on {_show_address(listener.getsockname())}, until Ctrl-C")
-        while True:
-            accepted = _accept(listener)
-            if accepted is not None:
-                conn, peer = accepted
-                client = conn, _show_address(peer), options
-                Thread(target=_serve, args=client, daemon=True).start()
-
-
-def _open_listener(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family)
-    except (OSError, UnicodeError) as error:
-        address = _show_address((host, port))
-        raise _CommandError(f"cannot listen on {address}: {_reason(error)}") from None
-
-
-def _accept(listener: socket.socket) -> tuple[socket.socket, tuple[Any, ...]] | None:
-    """Return the next client and its address, if one has come in time."""
-    try:
-        return listener.accept()
-    except (TimeoutError, ConnectionError):  # nobody, or somebody who has left already
-        return None
-    except OSError as error:  # out of descriptors, say
-        raise _CommandError(f"cannot accept a connection: {_reason(error)}") from None
-
-
-def _serve(conn: socket.socket, peer: str, options: argparse.Namespace) -> None:
-    """Print the messages of one client until it leaves; tell how it left."""
-    with conn:
-        _note(f"{peer} connected")
-        try:
-            while True:
-                message = recv_msg(conn, framer=options.framer)
-                _show(show_message(message))
-                if options.echo:
-                    send_msg(conn, message, framer=options.framer)
-        except EndOfStreamError:
-            _note(f"{peer} closed the connection")
-        except (FramingError, OSError) as error:
-            _note(f"{peer}: {_reason(error)}")
-
-
-# send
-
-
-def _send(options: argparse.Namespace) -> None:
-    address = _show_address(options.address)
-    try:
-        with socket.create_connection(options.address, timeout=_CONNECT_TIMEOUT) as sock:
-            sock.settimeout(None)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            for text in options.messages or _lines_of_stdin():
-                _send_text(sock, text, options.framer)
-                if options.reply:
-                    _show(show_message(recv_msg(sock, framer=options.framer)))
-            _close(sock)
-    except EndOfStreamError:
-        raise _CommandError(f"{address} closed the connection without an answer") from None
-    except (FramingError, OSError, UnicodeError) as error:
-        raise _CommandError(f"{address}: {_reason(error)}") from None
-
-
-def _lines_of_stdin() -> Iterator[str]:
-    """Yield the lines of standard input, with bytes that are no UTF-8 kept as they are."""
-    if sys.stdin is not None:  # as it is where it was closed
-        for line in sys.stdin.buffer:
-            text = line.decode(errors="surrogateescape")
-            yield text.removesuffix("\n").removesuffix("\r")
-
-
-def _send_text(sock: socket.socket, text: str, framer: Framer[Any]) -> None:
-    try:
-        message = parse_message(framer, text)
-        send_msg(sock, message, framer=framer)
-    except (ValueError, TypeError) as error:
-        raise _CommandError(f"cannot send {_shortened(text)}: {error}") from None
-
-
-def _shortened(text: str) -> str:
-    return repr(text) if len(text) <= 60 else f"{text[:60]!r}..."
-
-
-def _close(sock: socket.socket) -> None:
-    """End the stream, and wait a moment for the peer to have read it.
-
-    Closing at once could lose messages: where answers came that nobody reads, close() resets
-    the connection, and the peer may not have read to the end by then.
-    """
-    try:
-        sock.shutdown(socket.SHUT_WR)
-    except OSError:
-        raise _CommandError(
-            "the peer closed the connection, and may not have read all messages"
-        ) from None
-    end = monotonic() + _CLOSE_TIMEOUT
-    with suppress(TimeoutError):
-        while (left := end - monotonic()) > 0:
-            sock.settimeout(left)
-            if not sock.recv(65_536):
-                break
-
-
-# What both print
-
-_printing = Lock()
-
-
-def _show(text: str) -> None:
-    """Print a line on standard output, whole, from any thread."""
-    try:
-        with _printing:
-            sys.stdout.write(text + "\n")
-            sys.stdout.flush()
-    except OSError as error:
-        # Whoever read it has left, as `| head` does, or the disk is full.  Other threads may be
-        # waiting for clients, so leave from here.
-        if not isinstance(error, BrokenPipeError):
-            _note(f"framing: cannot write to standard output: {_reason(error)}")
-        os._exit(1)
-
-
-def _note(text: str) -> None:
-    """Print a line on standard error, where it does not mix with messages."""
-    with suppress(OSError), _printing:
-        sys.stderr.write(text + "\n")
-        sys.stderr.flush()
-
-
-def _reason(error: Exception) -> str:
-    """Return what went wrong, without what Python adds to the system's own words."""
-    reason = getattr(error, "strerror", None) or str(error)
-    return reason.partition(" (while attempting")[0]
-
-
-def _show_address(address: tuple[Any, ...]) -> str:
-    host, port = address[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+def _size(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,18}", text):
+        raise argparse.ArgumentTypeError(f"expected a number of bytes, not {text}")
+    return int(text)

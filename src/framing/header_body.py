@@ -216,7 +216,7 @@ def _parse(data: bytes) -> dict[str, Any]:
     if _depth(text) > _MAX_DEPTH:
         raise DecodeError(f"expected a header that nests at most {_MAX_DEPTH} deep")
     try:
-        header = _DECODER.decode(text)
+        header = HEADER_DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise DecodeError(f"expected a header in JSON: {error}") from None
     if not isinstance(header, dict):
@@ -279,6 +279,6 @@ def _constant(name: str) -> float:
 
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-_DECODER = json.JSONDecoder(
+HEADER_DECODER = json.JSONDecoder(
     object_pairs_hook=_unique, parse_int=_integer, parse_float=_float, parse_constant=_constant
 )

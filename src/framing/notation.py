@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from .delimiter import DelimiterFramer, LineFramer
-from .header_body import HeaderBodyFramer, HeaderMessage
+from .header_body import HEADER_DECODER, HeaderBodyFramer, HeaderMessage
 from .length_prefix import LengthPrefixFramer
 from .record import StructFramer
 
@@ -23,15 +23,15 @@ FRAMERS = r"length, length:<I, delimiter:\r\n, lines, header, struct:!H8sb"
 
 _FRAMERS: dict[str, Callable[..., Framer[Any]]] = {
     "length": LengthPrefixFramer,
-    "delimiter": lambda *text: DelimiterFramer(*map(_unescape, text)),
+    "delimiter": lambda *text, **limit: DelimiterFramer(*map(_unescape, text), **limit),
     "lines": LineFramer,
     "header": HeaderBodyFramer,
     "struct": StructFramer,
 }
 
 
-def parse_framer(text: str) -> Framer[Any]:
-    """Return the framer that *text* names.
+def parse_framer(text: str, max_size: int | None = None) -> Framer[Any]:
+    """Return the framer that *text* names, with its limit or another.
 
     Raises:
         ValueError: It names none, or one that cannot exist.
@@ -41,7 +41,10 @@ def parse_framer(text: str) -> Framer[Any]:
         raise ValueError(f"no framer is called {kind!r}: expected one such as {FRAMERS}")
     if not detail and (colon or kind == "struct"):
         raise ValueError(f"{kind} needs something after its colon: expected one such as {FRAMERS}")
-    return _FRAMERS[kind](detail) if colon else _FRAMERS[kind]()
+    if max_size is not None and kind == "struct":
+        raise ValueError("the records of struct have one size, and no other limit")
+    limit = {} if max_size is None else {"max_size": max_size}
+    return _FRAMERS[kind](detail, **limit) if colon else _FRAMERS[kind](**limit)
 
 
 def _unescape(text: str) -> bytes:
@@ -78,7 +81,7 @@ def _parse_header(text: str) -> HeaderMessage:
     if not text.startswith("{"):
         return HeaderMessage({}, _to_bytes(text))
     try:
-        header, end = json.JSONDecoder().raw_decode(text)
+        header, end = HEADER_DECODER.raw_decode(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"what begins with {{ is a header, in JSON: {error}") from None
     return HeaderMessage(header, _to_bytes(text[end:].removeprefix(" ")))

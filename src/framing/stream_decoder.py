@@ -189,6 +189,11 @@ class StreamDecoder(Decoder[M]):
     # What it holds and waits for
 
     @property
+    def offset(self) -> int:
+        """Where the next message starts in the stream, in bytes, if none is ready."""
+        return self._buffer.offset
+
+    @property
     def is_idle(self) -> bool:
         """Whether the decoder holds no message and no part of one, and has not failed."""
         return (
