@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import re
-import signal
+import shlex
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from queue import Queue
-from typing import IO
+from pathlib import Path
 
 import pytest
 
@@ -20,63 +20,7 @@ import framing
 from framing import LineFramer, recv_msg, send_msg
 from framing.cli import main
 
-COMMAND = [sys.executable, "-m", framing.__name__]
-TIMEOUT = 30
-
-
-def run(*arguments: str, stdin: str | bytes = "") -> subprocess.CompletedProcess[str]:
-    data = stdin.encode() if isinstance(stdin, str) else stdin
-    done = subprocess.run(
-        [*COMMAND, *arguments], input=data, capture_output=True, timeout=TIMEOUT, check=False
-    )
-    return subprocess.CompletedProcess(
-        done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
-    )
-
-
-class Listener:
-    """A running ``framing listen`` on a port that the system chose."""
-
-    def __init__(self, *arguments: str) -> None:
-        self.process = subprocess.Popen(
-            [*COMMAND, "listen", "127.0.0.1:0", *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        assert self.process.stdout is not None
-        assert self.process.stderr is not None
-        self._stdout = _lines_of(self.process.stdout)
-        self._stderr = _lines_of(self.process.stderr)
-        found = re.fullmatch(r"listening on (\S+:\d+), until Ctrl-C", self.note())
-        assert found
-        self.address = found[1]
-
-    def line(self) -> str:
-        return self._stdout.get(timeout=TIMEOUT)
-
-    def note(self) -> str:
-        return self._stderr.get(timeout=TIMEOUT)
-
-    def connect(self) -> socket.socket:
-        host, port = self.address.split(":")
-        return socket.create_connection((host, int(port)), timeout=TIMEOUT)
-
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGINT)
-        return self.process.wait(TIMEOUT)
-
-
-def _lines_of(stream: IO[bytes]) -> Queue[str]:
-    """Read lines in a thread, so that waiting for one can time out."""
-    lines: Queue[str] = Queue()
-
-    def read() -> None:
-        with stream:
-            for line in stream:
-                lines.put(line.decode().rstrip("\r\n"))
-
-    threading.Thread(target=read, daemon=True).start()
-    return lines
+from .processes import COMMAND, TIMEOUT, Listener, lines_of, run
 
 
 @pytest.fixture
@@ -225,6 +169,16 @@ def test_a_failure_is_one_line_and_exit_status_1(listener: Listener) -> None:
         (["send", listener.address, "--framer", "struct:!H", "1,2"], "takes 1 values"),
         (["send", listener.address, "--framer", "struct:!?", "2"], "expected true or false"),
         (["send", listener.address, "--framer", "header", "{"], "Expecting property name"),
+        (["send", listener.address, "--framer", "header", '{"a":1,"a":2}'], "twice"),
+        (["send", listener.address, "--max-size", "4", "hello"], "at most 4 bytes"),
+        (["inspect", "no such file"], "framing: no such file: No such file or directory\n"),
+        (["inspect", "."], "framing: .: Is a directory\n"),
+        (["send-file", "no such file", nobody], "framing: no such file: No such file or dir"),
+        (["send-file", ".", nobody], "framing: .: not a regular file\n"),
+        (["send-file", __file__, nobody], "Connection refused"),
+        (["send-file", __file__, "no such host:1"], "no such host:1: "),
+        (["recv-file", "127.0.0.1:0", "no such folder"], "no such folder: no such directory\n"),
+        (["recv-file", listener.address, "."], "Address already in use\n"),
         (["send", listener.address, "--framer", "header", '{"a":' * 5000], "is a header, in JSON"),
     ]:
         failed = run(*arguments)
@@ -256,6 +210,15 @@ def test_wrong_usage_is_exit_status_2(capsys: pytest.CaptureFixture[str]) -> Non
         (["send", "127.0.0.1:9", "--framer", "delimiter:\\x"], "escapes"),
         (["send", "127.0.0.1:9", "--framer", "lines:utf-16"], "the encoding 'utf-16'"),
         (["send", "127.0.0.1:9", "--nope", "x"], "unrecognized arguments: --nope"),
+        (["listen", "127.0.0.1:9", "--max-size", "-1"], "expected a number of bytes"),
+        (["inspect", "--max-size", "1k"], "expected a number of bytes, not 1k"),
+        (["inspect", "--framer", "struct:!I", "--max-size", "9"], "have one size"),
+        (["inspect", "a", "b"], "unrecognized arguments: b"),
+        (["send-file", "a"], "ADDRESS"),
+        (["send-file", "a", "127.0.0.1:9", "--framer", "lines"], "files go as header"),
+        (["recv-file", "127.0.0.1:9"], "DIR"),
+        (["recv-file", "127.0.0.1:9", ".", "--framer", "length"], "files go as header"),
+        (["recv-file", "127.0.0.1:9", ".", "--max-size", "-3"], "expected a number of bytes"),
         (["demo", "x"], "unrecognized arguments: x"),
     ]:
         with pytest.raises(SystemExit) as caught:
@@ -287,20 +250,34 @@ def test_ipv6_addresses_are_in_brackets() -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
-def test_a_closed_pipe_is_no_traceback() -> None:
-    shell = f"{sys.executable} -m {framing.__name__} demo | head -n 1"
+@pytest.mark.parametrize(
+    ("command", "first"), [("demo", "Five messages"), ("inspect --framer lines", "  number")]
+)
+def test_a_closed_pipe_is_no_traceback(command: str, first: str) -> None:
+    shell = f"yes hello | head -n 50000 | {shlex.join(COMMAND)} {command} | head -n 1"
     done = subprocess.run(
         ["/bin/sh", "-c", shell], capture_output=True, text=True, timeout=TIMEOUT, check=False
     )
-    assert done.stdout.startswith("Five messages")
+    assert done.stdout.startswith(first)
     assert done.stderr == ""
 
 
-def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("command", "example"),
+    [
+        ("", "framing listen 127.0.0.1:9000 --echo"),
+        ("listen", "framing listen 127.0.0.1:9000 --echo"),
+        ("send", "framing send 127.0.0.1:9000 < messages.txt"),
+        ("inspect", "framing inspect capture.bin"),
+        ("send-file", "framing send-file photo.jpg 127.0.0.1:9000"),
+        ("recv-file", "framing recv-file 127.0.0.1:9000 downloads"),
+    ],
+)
+def test_help_has_examples(command: str, example: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        main(["--help"])
+        main([*command.split(), "--help"])
     assert caught.value.code == 0
-    assert "framing listen 127.0.0.1:9000 --echo" in capsys.readouterr().out
+    assert example in capsys.readouterr().out
     with pytest.raises(SystemExit):
         main(["--version"])
     assert framing.__version__ in capsys.readouterr().out
@@ -372,3 +349,67 @@ def test_odd_redirections_are_no_traceback(listener: Listener, redirection: str)
         if "demo" in command and "full" in redirection:
             assert done.stderr.startswith("framing: cannot write to standard output: No space")
             assert done.returncode == 1
+
+
+GOOD = framing.LengthPrefixFramer().encode(b"hello") + framing.LengthPrefixFramer().encode(b"\xff")
+HTTP = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+@pytest.mark.parametrize("from_file", [True, False])
+@pytest.mark.parametrize(
+    ("capture", "rows", "reason"),
+    [
+        (b"", 0, ""),
+        (GOOD, 2, ""),
+        (GOOD + HTTP, 2 + 3, "at byte 14: expected at most 16777216 bytes (max_size)"),
+        (GOOD + b"\0\0\0\5hel", 2 + 1, "at byte 14: the stream ended after 7 bytes of a message"),
+        (random.Random(1).randbytes(1000), 4, "at byte 0: expected at most 16777216 bytes"),
+    ],
+    ids=["nothing", "good", "another protocol", "cut", "random"],
+)
+def test_inspect_tells_where_messages_are_and_where_they_break(
+    capture: bytes, rows: int, reason: str, from_file: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "capture.bin"
+    path.write_bytes(capture)
+    done = run("inspect", str(path)) if from_file else run("inspect", stdin=capture)
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["number", "offset", "size", "message"]
+    assert len(lines) == 1 + rows
+    if rows > 1 and capture.startswith(GOOD):
+        assert lines[1].split() == ["1", "0", "9", "hello"]
+        assert lines[2].split() == ["2", "9", "5", "ff"]
+    assert done.returncode == bool(reason)
+    name = str(path) if from_file else "standard input"
+    assert done.stderr.startswith(f"framing: {name}: {reason}" if reason else "")
+    assert done.stderr.count("\n") == bool(reason)
+    assert ("is the peer speaking HTTP?" in done.stderr) == capture.endswith(HTTP)
+
+
+def test_inspect_shows_each_message_as_it_comes() -> None:
+    with subprocess.Popen(
+        [*COMMAND, "inspect", "--framer", "lines"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        lines = lines_of(process.stdout)
+        assert "message" in lines.get(timeout=TIMEOUT)
+        for text in ("one", "two"):
+            process.stdin.write(text.encode() + b"\n")
+            process.stdin.flush()
+            assert lines.get(timeout=TIMEOUT).endswith(text)
+        process.stdin.close()
+        assert process.wait(TIMEOUT) == 0
+
+
+def test_a_larger_limit_lets_larger_messages_through() -> None:
+    capture = framing.LengthPrefixFramer(max_size=2**25).encode(bytes(2**24 + 1))
+    assert run("inspect", stdin=capture).returncode == 1
+    done = run("inspect", "--max-size", str(2**25), stdin=capture)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_no_host_is_this_one(listener: Listener) -> None:
+    _, port = listener.address.split(":")
+    assert run("send", f":{port}", "hello").returncode == 0
+    assert listener.line() == "hello"

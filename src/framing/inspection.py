@@ -44,7 +44,7 @@ class Broken(NamedTuple):
 
     Attributes:
         offset: Where they start.
-        data: The first of them.
+        data: The first of them, as far as they have come.
         reason: What is wrong with them.
     """
 
@@ -109,7 +109,7 @@ def preview(message: Any, width: int) -> str:
         header = show_message(HeaderMessage(message.header, b"")).rstrip()
         text = f"{header} {preview(message.body, width)}".rstrip()
     else:
-        text = show_message(message[:width] if isinstance(message, str) else message)
+        text = show_message(message[: width + 1] if isinstance(message, str) else message)
     return text if len(text) <= width else text[: width - 3] + "..."
 
 
