@@ -1062,6 +1062,16 @@ def test_only_the_format_of_files_will_do(source: Path, inbox: Path) -> None:
                 recv_file(conn, inbox)
 
 
+@pytest.mark.parametrize("key", ["name", "sha256"])
+def test_the_size_has_a_key_of_its_own(key: str, source: Path, inbox: Path) -> None:
+    client, server = unix_pair()
+    conn = MessageSocket(client, HeaderBodyFramer(size_key=key))
+    with conn, server:
+        for call in (lambda: send_file(conn, source), lambda: recv_file(conn, inbox)):
+            with pytest.raises(ValueError, match="see size_key"):
+                call()
+
+
 def test_a_finished_message_socket_says_so(source: Path, inbox: Path) -> None:
     client, server = unix_pair()
     with server:

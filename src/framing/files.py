@@ -34,7 +34,7 @@ from .stream import receive_past, send_past
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
     from io import FileIO
     from typing import TypeAlias
@@ -80,7 +80,8 @@ def send_file(
             so nothing more can be sent: close the connection.
         ConnectionError: An earlier message was cut off in its middle.
         TypeError: *conn* is of another format.
-        ValueError: *path* is no regular file, or the socket is non-blocking.
+        ValueError: *path* is no regular file, or the socket is non-blocking; or the format has
+            the size of the body where a file's name or digest goes.
     """
     framer = _framer_of(conn)
     _check_waits(conn)
@@ -151,7 +152,8 @@ def recv_file(
         OSError: As the system raised it for the file or the socket; ``TimeoutError`` and
             ``NotADirectoryError`` are two.
         TypeError: *conn* is of another format.
-        ValueError: The socket is non-blocking.
+        ValueError: The socket is non-blocking; or the format has the size of the body where a
+            file's name or digest goes.
     """
     framer = _framer_of(conn)
     _check_waits(conn)
@@ -164,21 +166,14 @@ def recv_file(
         path = directory / _checked_name(body)
         _check_size(size, limit, body.offset)
         expected = _expected_digest(body)
-        digest = hashlib.sha256() if expected is not None else None
-        report = progress or _report_nothing
         with new_file(path, overwrite=overwrite) as file:
-            received = 0
-            report(0, size)
-            for piece in body.pieces:
-                _write(file, piece)
-                if digest is not None:
-                    digest.update(piece)
-                received += len(piece)
-                report(received, size)
-            if digest is not None and digest.hexdigest() != expected:
+            pieces = _reported(body.pieces, size, progress or _report_nothing)
+            if expected is None:
+                for piece in pieces:
+                    _write(file, piece)
+            elif (digest := _write_and_hash(file, pieces)) != expected:
                 raise DecodeError(
-                    f"expected {path.name!r} with the SHA-256 digest {expected},"
-                    f" not {digest.hexdigest()}",
+                    f"expected {path.name!r} with the SHA-256 digest {expected}, not {digest}",
                     offset=body.offset,
                 )
     return path
@@ -198,7 +193,10 @@ class _FileHeadFramer(HeadFramer):
 
 
 def _framer_of(conn: Connection) -> _FileHeadFramer:
-    return _FileHeadFramer(conn.framer if isinstance(conn, MessageSocket) else HeaderBodyFramer())
+    framer = _FileHeadFramer(conn.framer if isinstance(conn, MessageSocket) else HeaderBodyFramer())
+    if framer.whole.size_key in ("name", "sha256"):
+        raise ValueError(f"a file's size cannot be in {framer.whole.size_key!r}: see size_key")
+    return framer
 
 
 def _check_waits(conn: Connection) -> None:
@@ -294,6 +292,26 @@ def _expected_digest(body: IncomingBody) -> str | None:
             offset=body.offset,
         )
     return digest.lower()
+
+
+def _reported(
+    pieces: Iterable[memoryview], size: int, report: Callable[[int, int], object]
+) -> Iterator[memoryview]:
+    """Yield *pieces*, and report each when it has been dealt with."""
+    done = 0
+    report(done, size)
+    for piece in pieces:
+        yield piece
+        done += len(piece)
+        report(done, size)
+
+
+def _write_and_hash(file: FileIO, pieces: Iterable[memoryview]) -> str:
+    digest = hashlib.sha256()
+    for piece in pieces:
+        _write(file, piece)
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 def _write(file: FileIO, data: memoryview) -> None:
