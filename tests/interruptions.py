@@ -10,9 +10,18 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
-from framing import buffer, decoder, framer, length_prefix, sockets, stream, stream_decoder
+from framing import (
+    buffer,
+    decoder,
+    framer,
+    length_prefix,
+    pieces,
+    sockets,
+    stream,
+    stream_decoder,
+)
 
-MODULES = buffer, decoder, framer, length_prefix, stream_decoder, sockets, stream
+MODULES = buffer, decoder, framer, length_prefix, pieces, stream_decoder, sockets, stream
 
 
 class Interruption(BaseException):

@@ -24,14 +24,15 @@ MODULES = [framing.__name__] + [
 ]
 
 FORMATS = {"length_prefix", "delimiter", "header_body", "record"}
-CORE = {"errors", "buffer", "requests", "decoder", "framer", "fields"}
+CORE = {"errors", "buffer", "requests", "decoder", "pieces", "framer", "fields"}
 SOCKETS = {"stream_decoder", "sockets", "transport", "outgoing", "streaming"}
 LAYERS: dict[str, set[str]] = {
     "errors": set(),
     "buffer": set(),
     "requests": {"errors", "buffer"},
     "decoder": {"errors", "buffer", "requests"},
-    "framer": {"errors", "buffer", "requests", "decoder"},
+    "pieces": set(),
+    "framer": {"errors", "buffer", "requests", "decoder", "pieces"},
     "fields": {"errors"},
     **dict.fromkeys(FORMATS, CORE),
     "body": {"errors"},

@@ -88,7 +88,7 @@ def test_a_limit_holds_behind_other_messages_and_however_much_has_come(
 
 
 def test_a_payload_is_not_copied_to_be_sent() -> None:
-    message = b"x" * 1000
+    message = b"x" * 10_000
     assert LengthPrefixFramer().encode_parts(message)[1] is message
     buffer = bytearray(1000)
     part = LengthPrefixFramer().encode_parts(buffer)[1]

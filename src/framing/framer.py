@@ -34,14 +34,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from .buffer import LARGE_PIECE
 from .decoder import Decoder
 from .errors import DecodeError, EncodeError, IncompleteMessageError, MessageTooLargeError
+from .requests import ReadExactly
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import NoReturn
 
     from .buffer import Buffer
+    from .pieces import Pieces
     from .requests import Steps
 
 __all__ = ["Framer"]
@@ -80,6 +83,8 @@ class Framer(ABC, Generic[M]):
         # A fast path that is inherited from beyond the method it stands for is of another format.
         if _depth(cls, "read_message") < _depth(cls, "read_batch"):
             cls.read_batch = Framer.read_batch  # type: ignore[method-assign]
+        if _depth(cls, "read_message") < _depth(cls, "_receive_at_once"):
+            cls._receive_at_once = Framer._receive_at_once  # type: ignore[method-assign]
         if _depth(cls, "encode_parts") < _depth(cls, "encode_some"):
             cls.encode_some = Framer.encode_some  # type: ignore[method-assign]
 
@@ -134,6 +139,38 @@ class Framer(ABC, Generic[M]):
         if type(self).read_batch is Framer.read_batch:
             return 0
         return min(BATCH_SIZE, self.max_size)
+
+    def _receive_at_once(
+        self, receive: Callable[[int], bytes], pieces: Pieces
+    ) -> tuple[M, int] | None:
+        """Return one message and its size, if each of its pieces comes in one call of *receive*.
+
+        This is the usual case for ``recv_msg``, and takes a third of the time of the general
+        one.  Otherwise ``None``, also for what a decoder has to refuse.
+
+        Args:
+            receive: A C function.  What it returns is kept in the same step of the interpreter,
+                so that no signal handler runs in between.
+            pieces: Empty.  What was received is put there, whatever is returned or raised.
+        """
+        steps = self.read_message()
+        received = pieces.more
+        try:
+            request = next(steps)
+            while type(request) is ReadExactly and request.size < LARGE_PIECE:
+                data = b""
+                if request.size:
+                    received += map(receive, (request.size,))
+                    data = received[-1]
+                if len(data) < request.size:
+                    return None
+                request = steps.send(data)
+        except StopIteration as end:
+            size = sum(map(len, received))
+            return (end.value, size) if size and end.value is not None else None
+        except ValueError:
+            pass
+        return None
 
     # What every format then has
 

@@ -12,20 +12,22 @@ from __future__ import annotations
 from struct import error as StructError
 from typing import TYPE_CHECKING
 
+from .buffer import LARGE_PIECE
 from .fields import LengthField
 from .framer import Framer, check_limit, payload_view
 from .requests import ReadExactly
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from .buffer import Buffer
+    from .pieces import Pieces
     from .requests import Steps
 
 __all__ = ["LengthPrefixFramer"]
 
 # Up to this size, copying a payload behind its length costs less than handing over two pieces.
-_SHORT = 512
+_SHORT = 8 * 1024
 _SHORT_AMONG_MANY = 16 * 1024
 
 
@@ -62,6 +64,7 @@ class LengthPrefixFramer(Framer[bytes]):
     _field: LengthField
     _prefix: ReadExactly
     _short: int
+    _at_once: int
 
     def __init__(
         self,
@@ -77,6 +80,7 @@ class LengthPrefixFramer(Framer[bytes]):
             max_size=min(check_limit("max_size", max_size), field.max_payload),
             _field=field,
             _short=min(max_size, field.max_payload, _SHORT),
+            _at_once=min(max_size, field.max_payload, LARGE_PIECE - 1),
             _prefix=ReadExactly(field.width),
         )
 
@@ -133,6 +137,22 @@ class LengthPrefixFramer(Framer[bytes]):
         field = yield self._prefix
         size = self._field.unpack(field, self.max_size, "max_size")
         return (yield ReadExactly(size, last=True))
+
+    def _receive_at_once(
+        self, receive: Callable[[int], bytes], pieces: Pieces
+    ) -> tuple[bytes, int] | None:
+        if self.includes_prefix:
+            return super()._receive_at_once(receive, pieces)
+        width = self._field.width
+        (pieces.prefix,) = map(receive, (width,))
+        if len(pieces.prefix) != width:
+            return None
+        (size,) = self._field.unpack_from(pieces.prefix)
+        if not 0 < size <= self._at_once:
+            return None
+        (pieces.payload,) = map(receive, (size,))
+        payload = pieces.payload
+        return (payload, width + size) if len(payload) == size else None
 
     def read_batch(self, block: bytes, start: int, stop: int) -> tuple[Iterator[bytes], int, int]:
         """Read the messages in ``block[start:stop]`` at once."""

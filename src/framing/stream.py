@@ -12,9 +12,10 @@ import socket
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
-from weakref import WeakKeyDictionary
+from weakref import ref
 
 from .length_prefix import LengthPrefixFramer
+from .pieces import Pieces
 from .sockets import JOIN_SIZE, MOST_PARTS, Guard, check_is_stream, is_plain, skip
 from .stream_decoder import StreamDecoder
 from .streaming import IncomingBody, OutgoingBody
@@ -70,7 +71,7 @@ def send_msg(sock: socket.socket, message: Any, *, framer: Framer[Any] = _DEFAUL
         ValueError: *sock* is no stream socket.
     """
     parts = framer.encode_parts(message)
-    _state_of(sock).send(sock, parts)
+    (_states.get(id(sock)) or _new_state(sock)).send(sock, parts)
 
 
 @overload
@@ -105,12 +106,23 @@ def recv_msg(sock: socket.socket, *, framer: Framer[Any] = _DEFAULT_FRAMER) -> A
         ValueError: A message was received in part with another framer, or *sock* is no
             stream socket.
     """
-    state = _state_of(sock)
-    decoder = state.decoder_for(framer)
-    if state.is_plain and decoder.is_idle:
-        message = decoder.read_from(sock.recv)
-        if message is not None:
+    state = _states.get(id(sock)) or _new_state(sock)
+    if state.decoder is not None:
+        state.drop_idle_decoder()
+    pieces = state.pieces
+    if state.decoder is None and state.is_plain and pieces.prefix is None and not pieces.more:
+        state.framer = framer
+        received = framer._receive_at_once(sock.recv, pieces)
+        if received is not None:
+            message, size = received
+            state.offset, pieces.prefix, pieces.payload, pieces.more = (
+                state.offset + size,
+                None,
+                None,
+                [],
+            )
             return message
+    decoder = state.decoder_for(framer)
     while (message := decoder.next_message()) is None:
         state.receive(sock, decoder)
     return message
@@ -126,7 +138,7 @@ def give_up(sock: socket.socket, framer: Framer[M]) -> StreamDecoder[M]:
     state = _state_of(sock)
     state.check_whole()
     decoder = state.decoder_for(framer)
-    del _states[sock]
+    del _states[id(sock)]
     return decoder
 
 
@@ -166,20 +178,36 @@ def send_past(sock: socket.socket) -> Iterator[OutgoingBody]:
 class _State:
     """What is kept of one socket between calls: the part of a message, in either direction."""
 
-    __slots__ = ("_decoder", "_is_sending", "_receiving", "is_plain")
+    __slots__ = (
+        "_receiving",
+        "_sent",
+        "decoder",
+        "framer",
+        "is_plain",
+        "offset",
+        "pieces",
+        "reference",
+    )
 
     def __init__(self, sock: socket.socket) -> None:
         check_is_stream(sock)
         # A plain socket's methods are C functions: see StreamBuffer.feed_from().
         self.is_plain = is_plain(sock)
-        self._decoder: StreamDecoder[Any] | None = None
+        # Of a message that one call could not receive, there is a decoder.  Before it, what was
+        # received of the message is in pieces, with its framer and its offset in the stream.
+        self.decoder: StreamDecoder[Any] | None = None
+        self.pieces = Pieces()
+        self.framer: Framer[Any] | None = None
+        self.offset = 0
+        self.reference: ref[socket.socket] | None = None  # that tells when the socket is gone
         self._receiving = Guard(
             sock,
             "a signal cut off an earlier recv_msg on this socket, and bytes may be lost:"
             " close the connection",
         )
-        # True only during a call, so if it is true at the start of one, another was cut off.
-        self._is_sending = False
+        # How many bytes went out of a message, while it is being sent: if that is so at the
+        # start of a call, another was cut off.
+        self._sent: int | list[int] | None = None
 
     def check_whole(self) -> None:
         """Raise a ``ConnectionError`` if the stream is broken, in either direction."""
@@ -189,7 +217,7 @@ class _State:
     # Sending
 
     def _check_sent_whole(self) -> None:
-        if self._is_sending:
+        if self._sent:
             raise ConnectionError(
                 "an earlier send_msg on this socket was cut off in the middle of a message:"
                 " close the connection, since the receiver cannot tell where the next one starts"
@@ -197,72 +225,70 @@ class _State:
 
     def send(self, sock: socket.socket, parts: Sequence[Buffer]) -> None:
         """Send all of *parts*, or remember that the stream is broken."""
-        self._check_sent_whole()
-        # A view's len counts items, so this may be too low: it only decides what is faster.
-        size = sum(map(len, parts))  # type: ignore[arg-type, unused-ignore]  # not of every type
-        if len(parts) > MOST_PARTS or size <= JOIN_SIZE:
-            parts = (b"".join(parts),)
-        self._is_sending = True
-        for rest in self._begin(sock, parts):
-            sock.sendall(rest)
-        self._is_sending = False
+        if self._sent:
+            self._check_sent_whole()
+        if len(parts) > 1:
+            # A view's len counts items, so this may be too low: it only decides what is faster.
+            size = sum(map(len, parts))  # type: ignore[arg-type, unused-ignore]
+            if size <= JOIN_SIZE or len(parts) > MOST_PARTS:
+                parts = (b"".join(parts),)
+        if not self.is_plain:
+            self._sent = 1  # or none, or all: a signal may hide it
+            for part in parts:
+                sock.sendall(part)
+        else:
+            # One step for a signal handler: there is a number if bytes went out, and none if
+            # the socket raised an error instead, so that the call can be made again.
+            if len(parts) == 1 or not _HAS_SENDMSG:
+                (self._sent,) = map(sock.send, parts[:1])
+            else:
+                (self._sent,) = map(sock.sendmsg, (parts,))
+            if len(parts) > 1 or type(parts[0]) is not bytes or self._sent != len(parts[0]):
+                for rest in skip(parts, self._sent):
+                    sock.sendall(rest)
+        self._sent = None
 
     @contextmanager
     def sending_past(self) -> Iterator[list[int]]:
         """Let the block send; remember that the stream is broken if it sends a part only."""
         self._check_sent_whole()
-        self._is_sending = True
-        sent: list[int] = []
-        try:
-            yield sent
-            self._is_sending = False
-        except BaseException:
-            # Where the socket's methods are not C functions, a signal may have hidden a number.
-            self._is_sending = bool(sent) or not self.is_plain
-            raise
-
-    def _begin(self, sock: socket.socket, parts: Sequence[Buffer]) -> Sequence[Buffer]:
-        """Send what the socket takes at once of *parts*, and return the rest.
-
-        A plain socket that raises here has sent nothing, and can be tried again.
-        """
-        if not self.is_plain:
-            return parts
-        sent: list[int] = []
-        try:
-            # One step for a signal handler, so that an exception out of one is told apart from
-            # the socket's own: there is a number if bytes went out.
-            if len(parts) > 1 and _HAS_SENDMSG:
-                sent.extend(map(sock.sendmsg, (parts,)))
-            else:
-                sent.extend(map(sock.send, parts[:1]))
-        except BaseException:
-            self._is_sending = bool(sent)
-            raise
-        if len(parts) == 1 and sent[0] == memoryview(parts[0]).nbytes:
-            return ()  # nearly always
-        return list(skip(parts, sent[0]))
+        # Where the socket's methods are not C functions, a signal may hide a number.
+        sent = [] if self.is_plain else [1]
+        self._sent = sent
+        yield sent
+        self._sent = None
 
     # Receiving
 
+    def drop_idle_decoder(self) -> None:
+        """Go back to receiving messages at once, if that may do."""
+        decoder = self.decoder
+        if decoder is None or decoder.seeks_delimiter or not self.is_plain:
+            return
+        if decoder.is_idle:
+            self.decoder, self.offset = None, decoder.offset
+
     def decoder_for(self, framer: Framer[M]) -> StreamDecoder[M]:
         """Return the decoder of the message that is next, or was received in part."""
-        decoder = self._decoder
-        if decoder is None or decoder.framer is not framer:
-            if decoder is None or (decoder.framer != framer and decoder.is_idle):
-                decoder = self._decoder = StreamDecoder(framer, stepwise=True)
-            elif decoder.framer != framer and decoder.is_skipping:
-                decoder = self.go_on_with(decoder, framer)
-            elif decoder.framer != framer:
-                raise ValueError(
-                    f"a message in {decoder.framer!r} was received in part:"
-                    f" receive it before one in {framer!r}"
-                )
-        return decoder
+        decoder = self.decoder
+        if decoder is None:
+            pieces = self.pieces
+            decoder = StreamDecoder(self.framer or framer, stepwise=True, offset=self.offset)
+            decoder.feed(pieces.join())
+            # One assignment, so that a signal handler finds the bytes once.
+            self.decoder, pieces.prefix, pieces.payload, pieces.more = decoder, None, None, []
+        if decoder.framer is framer or decoder.framer == framer:
+            return decoder
+        if not decoder.is_idle and not decoder.is_skipping:
+            raise ValueError(
+                f"a message in {decoder.framer!r} was received in part:"
+                f" receive it before one in {framer!r}"
+            )
+        return self.go_on_with(decoder, framer)
 
     def go_on_with(self, decoder: StreamDecoder[Any], framer: Framer[M]) -> StreamDecoder[M]:
         """Read the stream from where *decoder* is on in another format."""
-        other = self._decoder = decoder.continued_by(framer, stepwise=True)
+        other = self.decoder = decoder.continued_by(framer, stepwise=True)
         return other
 
     def receive_into(self, sock: socket.socket, view: memoryview, counts: list[int]) -> None:
@@ -296,11 +322,17 @@ class _State:
         return decoder.bytes_held - before
 
 
-_states: WeakKeyDictionary[socket.socket, _State] = WeakKeyDictionary()
+# By the identity of the socket.  That is free for another one only when the first is gone, and
+# its state with it.  (A WeakKeyDictionary takes ten times as long.)
+_states: dict[int, _State] = {}
 
 
 def _state_of(sock: socket.socket) -> _State:
-    try:
-        return _states[sock]
-    except KeyError:
-        return _states.setdefault(sock, _State(sock))
+    return _states.get(id(sock)) or _new_state(sock)
+
+
+def _new_state(sock: socket.socket) -> _State:
+    key = id(sock)
+    state = _State(sock)
+    state.reference = ref(sock, lambda _: _states.pop(key, None))
+    return _states.setdefault(key, state)

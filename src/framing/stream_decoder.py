@@ -7,7 +7,6 @@ the rest of the stream on to the decoder of another format.
 
 from __future__ import annotations
 
-from io import BytesIO
 from operator import length_hint
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -39,12 +38,14 @@ class StreamDecoder(Decoder[M]):
     Args:
         framer: The format of the messages.
         stepwise: Whether to decode one message at a time, at least at first.
+        offset: Where the first message starts in the stream, in bytes.
     """
 
     __slots__ = ("_body", "_is_narrow")
 
-    def __init__(self, framer: Framer[M], *, stepwise: bool) -> None:
+    def __init__(self, framer: Framer[M], *, stepwise: bool, offset: int = 0) -> None:
         super().__init__(framer)
+        self._buffer.base = offset
         self._is_narrow = stepwise and self._window > 0
         if stepwise:
             self._window = 0
@@ -92,38 +93,6 @@ class StreamDecoder(Decoder[M]):
             return self._read_batch()
         except ValueError:
             return False  # decode() comes to the same, and raises it in its turn
-
-    def read_from(self, receive: Callable[[int], bytes]) -> M | None:
-        """Return the next message if each of its pieces comes in one call of *receive*.
-
-        This is the usual case, and takes a third of the time of the general one.  Otherwise
-        ``None``: what came is kept, and next_message() goes on with it.  The decoder is idle.
-        """
-        buffer = self._buffer
-        held = buffer.held
-        steps = self._framer.read_message()
-        try:
-            request = next(steps)
-            while type(request) is ReadExactly and request.size < LARGE_PIECE:
-                before = held.tell()
-                if request.size:
-                    held.writelines(map(receive, (request.size,)))  # see StreamBuffer.feed_from
-                data = held.getvalue()[before:]
-                if len(data) < request.size:
-                    return None
-                request = steps.send(data)
-        except StopIteration as end:
-            message: M | None = end.value
-        except ValueError:
-            return None  # next_message() comes to the same, and raises it in its turn
-        else:
-            return None
-        read = held.tell()
-        if message is None or not read:
-            return None  # likewise
-        held = BytesIO()
-        buffer.held, buffer.base = held, buffer.base + read
-        return message
 
     # Messages go out
 
