@@ -7,16 +7,28 @@ import importlib
 import inspect
 import pkgutil
 import re
+import shlex
 import socket
+import subprocess
+import sys
 import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import framing
+from framing import cli
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+# What is in another language is shown: a reader has its programs, and a test may not.
+CHECKED = {"python", "sh"}
+SHOWN = {"text", "toml", "erlang", "go", "java", "js", "rust"}
+# Commands of other programs, by how they begin.
+OTHER_COMMANDS = ("python3 -m venv ", "python server.py", "python client.py", "python problem.py")
 MODULES = [framing.__name__] + [
     each.name
     for each in pkgutil.iter_modules(framing.__path__, f"{framing.__name__}.")
@@ -57,11 +69,44 @@ LAYERS: dict[str, set[str]] = {
 }
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@dataclass(frozen=True)
+class Block:
+    language: str
+    text: str
+
+    @property
+    def file(self) -> str:
+        """The file that the block is to be saved as, if its first line names one."""
+        found = re.match(r"# (\w+\.py)\n", self.text)
+        return found[1] if found and self.language == "python" else ""
+
+
+def blocks_of(page: Path) -> list[Block]:
+    text = page.read_text("utf-8")
+    found = re.findall(r"^(`{3,}|:{3,})([^\n`:]*)\n(.*?)^\1$", text, re.DOTALL | re.MULTILINE)
+    fences = re.findall(r"^ *(?:`{3,}|:{3,})", text, re.MULTILINE)
+    assert len(fences) == 2 * len(found), "a block is indented, nested or not closed"
+    return [Block(language, body) for _, language, body in found]
+
+
+def pages_where(is_meant: Callable[[Block], object]) -> list[Any]:
+    pages = [page for page in PAGES if any(map(is_meant, blocks_of(page)))]
+    return [pytest.param(page, id=str(page.relative_to(ROOT))) for page in pages]
+
+
+@pytest.mark.parametrize("page", pages_where(bool))
+def test_every_block_is_in_a_language_that_is_checked_or_only_shown(page: Path) -> None:
+    for block in blocks_of(page):
+        assert block.language in CHECKED | SHOWN or block.language.startswith("{"), block
+
+
+@pytest.mark.parametrize(
+    "page", pages_where(lambda block: block.language == "python" and not block.file)
+)
 def test_python_blocks_run(page: Path) -> None:
-    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
-    assert blocks
-    # The blocks of a page are one program, as somebody who follows it would type.
+    # The blocks of a page are one program, as somebody who follows it would type; but those that
+    # name a file are programs of their own: see the next test.
+    blocks = [each.text for each in blocks_of(page) if each.language == "python" and not each.file]
     namespace: dict[str, object] = {"__name__": "example"}
     try:
         exec(compile("\n".join(blocks), str(page), "exec"), namespace)  # noqa: S102
@@ -71,6 +116,70 @@ def test_python_blocks_run(page: Path) -> None:
                 value.sock.close()
             elif isinstance(value, socket.socket):
                 value.close()
+
+
+@pytest.mark.parametrize("page", pages_where(lambda block: block.file))
+def test_programs_print_what_the_page_says(page: Path, tmp_path: Path) -> None:
+    """Save the files that the page shows, and run what it says; a text block is what is printed.
+
+    A command with "in one terminal" behind it runs until the next one of those.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    server: subprocess.Popen[str] | None = None
+    printed: str | None = None
+    try:
+        for block in blocks_of(page):
+            if block.file:
+                (tmp_path / block.file).write_text(block.text.replace("9000", port), "utf-8")
+            elif block.language == "sh":
+                for line in block.text.splitlines():
+                    if not (found := re.match(r"python (\w+\.py)", line)):
+                        continue
+                    command = [sys.executable, "-u", str(tmp_path / found[1])]
+                    if "#" not in line:
+                        printed = subprocess.run(
+                            command, timeout=20, check=True, stdout=subprocess.PIPE, text=True
+                        ).stdout
+                        continue
+                    if server is not None:
+                        stop(server)
+                    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+                    assert server.stdout is not None
+                    assert "listening" in server.stdout.readline()
+            elif block.language == "text" and printed is not None:
+                assert printed.replace(port, "9000") == block.text
+                printed = None
+        assert printed is None, "the page does not say what its last program prints"
+    finally:
+        if server is not None:
+            stop(server)
+
+
+def stop(server: subprocess.Popen[str]) -> None:
+    server.kill()
+    server.communicate(timeout=20)
+
+
+@pytest.mark.parametrize("page", pages_where(lambda block: block.language == "sh"))
+def test_commands_are_what_the_command_line_takes(page: Path) -> None:
+    for block in blocks_of(page):
+        if block.language == "sh":
+            for line in block.text.splitlines():
+                check_command(line)
+
+
+def check_command(line: str) -> None:
+    if line.startswith(OTHER_COMMANDS) or not line:
+        return
+    words = shlex.split(line, comments=True)
+    for sign in "<>|&":
+        words = words[: words.index(sign)] if sign in words else words
+    program, *arguments = words
+    if arguments[:2] == ["-m", "framing"]:
+        program, *arguments = "framing", *arguments[2:]
+    assert program.endswith("framing"), f"list {line!r} in OTHER_COMMANDS, or check it"
+    cli._parse(arguments)  # exits if it takes them not
 
 
 @pytest.mark.parametrize("name", MODULES)

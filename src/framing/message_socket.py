@@ -206,7 +206,7 @@ class MessageSocket(Generic[M]):
 
     @property
     def unsent(self) -> int:
-        """How many bytes are owed: the rest of a message that has begun."""
+        """How many bytes are owed, which are the rest of a message that has begun."""
         return self._outgoing.unsent
 
     def flush(self, *, timeout: float | None = None) -> None:

@@ -93,7 +93,7 @@ def recv_msg(sock: socket.socket, *, framer: Framer[Any] = _DEFAULT_FRAMER) -> A
         framer: The wire format, by default a 4-byte big-endian length before the payload.
 
     Returns:
-        The message: bytes by default.
+        The message, which is bytes by default.
 
     Raises:
         EndOfStreamError: The peer has closed the connection, after a whole message or before
