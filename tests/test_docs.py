@@ -8,10 +8,12 @@ import inspect
 import pkgutil
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
 import textwrap
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +30,17 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 CHECKED = {"python", "sh"}
 SHOWN = {"text", "toml", "erlang", "go", "java", "js", "rust"}
 # Commands of other programs, by how they begin.
-OTHER_COMMANDS = ("python3 -m venv ", "python server.py", "python client.py", "python problem.py")
+OTHER_COMMANDS = (
+    ". .venv/bin/activate",
+    "cp -r framing/src/framing ",
+    "mypy --strict myapp",
+    "python -m myapp.wire demo",
+    "python client.py",
+    "python cure.py",
+    "python problem.py",
+    "python server.py",
+    "python3 -m venv ",
+)
 MODULES = [framing.__name__] + [
     each.name
     for each in pkgutil.iter_modules(framing.__path__, f"{framing.__name__}.")
@@ -109,7 +121,10 @@ def test_python_blocks_run(page: Path) -> None:
     blocks = [each.text for each in blocks_of(page) if each.language == "python" and not each.file]
     namespace: dict[str, object] = {"__name__": "example"}
     try:
-        exec(compile("\n".join(blocks), str(page), "exec"), namespace)  # noqa: S102
+        with warnings.catch_warnings():
+            # An example may leave a socket to be closed when its name gets another one.
+            warnings.simplefilter("ignore", ResourceWarning)
+            exec(compile("\n".join(blocks), str(page), "exec"), namespace)  # noqa: S102
     finally:
         for value in namespace.values():
             if isinstance(value, framing.MessageSocket):
@@ -180,6 +195,44 @@ def check_command(line: str) -> None:
         program, *arguments = "framing", *arguments[2:]
     assert program.endswith("framing"), f"list {line!r} in OTHER_COMMANDS, or check it"
     cli._parse(arguments)  # exits if it takes them not
+
+
+def test_the_copy_works_under_its_new_name(tmp_path: Path) -> None:
+    page = ROOT / "docs" / "howto" / "vendoring.md"
+    lines = [line for each in blocks_of(page) for line in each.text.splitlines()]
+    (command,) = (line for line in lines if line.startswith("cp "))
+    if shutil.which("cp") is None:
+        pytest.skip("there is no cp")
+    (tmp_path / "framing").symlink_to(ROOT)
+    (tmp_path / "myapp").mkdir()
+    subprocess.run(command, shell=True, cwd=tmp_path, check=True, timeout=20)  # noqa: S602
+    demo = [sys.executable, "-I", "-c", "import sys; sys.path.insert(0, ''); import myapp.wire"]
+    subprocess.run(demo, cwd=tmp_path, check=True, timeout=20)
+    assert (tmp_path / "myapp" / "wire" / "LICENSE").exists()
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="there is no node")
+def test_the_client_in_javascript_is_understood(tmp_path: Path) -> None:
+    (source,) = (
+        each.text
+        for each in blocks_of(ROOT / "docs" / "howto" / "peers.md")
+        if each.language == "js"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(20)
+        program = tmp_path / "client.js"
+        program.write_text(source.replace("9000", str(listener.getsockname()[1])), "utf-8")
+        client = subprocess.Popen(["node", str(program)], stdout=subprocess.PIPE)  # noqa: S607
+        try:
+            with listener.accept()[0] as conn:
+                assert framing.recv_msg(conn) == b"hello"
+                wire = framing.LengthPrefixFramer().encode(b"HELLO")
+                for i in range(len(wire)):  # cut anywhere
+                    conn.sendall(wire[i : i + 1])
+                printed, _ = client.communicate(timeout=20)
+        finally:
+            client.kill()
+    assert printed == b"HELLO\n"
 
 
 @pytest.mark.parametrize("name", MODULES)
