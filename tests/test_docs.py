@@ -171,9 +171,10 @@ def test_programs_print_what_the_page_says(page: Path, tmp_path: Path) -> None:
             stop(server)
 
 
-def stop(server: subprocess.Popen[str]) -> None:
-    server.kill()
-    server.communicate(timeout=20)
+def stop(process: subprocess.Popen[Any]) -> None:
+    process.kill()
+    with process:
+        pass
 
 
 @pytest.mark.parametrize("page", pages_where(lambda block: block.language == "sh"))
@@ -229,9 +230,11 @@ def test_the_client_in_javascript_is_understood(tmp_path: Path) -> None:
                 wire = framing.LengthPrefixFramer().encode(b"HELLO")
                 for i in range(len(wire)):  # cut anywhere
                     conn.sendall(wire[i : i + 1])
-                printed, _ = client.communicate(timeout=20)
+                with pytest.raises(framing.EndOfStreamError):
+                    framing.recv_msg(conn)
+            printed, _ = client.communicate(timeout=20)
         finally:
-            client.kill()
+            stop(client)
     assert printed == b"HELLO\n"
 
 
