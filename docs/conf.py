@@ -44,7 +44,7 @@ python_maximum_signature_line_length = 88
 nitpicky = True
 nitpick_ignore_regex = [
     # The standard library's documentation is elsewhere, and a build needs no network.
-    (r"py:.*", r"(abc|collections\.abc|io|pathlib|socket|socketserver|ssl|typing)\..*"),
+    (r"py:.*", r"(abc|collections\.abc|io|os|pathlib|socket|socketserver|ssl|typing)\..*|Path"),
     (r"py:.*", r"(.*\.)?[MN]"),  # the type variables that stand for the type of a message
     (r"py:class", r"Address"),  # host and port, as each parameter of it says
 ]
