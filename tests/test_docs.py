@@ -137,7 +137,7 @@ def test_python_blocks_run(page: Path) -> None:
 def test_programs_print_what_the_page_says(page: Path, tmp_path: Path) -> None:
     """Save the files that the page shows, and run what it says; a text block is what is printed.
 
-    A command with "in one terminal" behind it runs until the next one of those.
+    A command with a comment behind it goes on until the next one of those.
     """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
@@ -151,15 +151,19 @@ def test_programs_print_what_the_page_says(page: Path, tmp_path: Path) -> None:
                 for line in block.text.splitlines():
                     if not (found := re.match(r"python (\w+\.py)", line)):
                         continue
-                    command = [sys.executable, "-u", str(tmp_path / found[1])]
+                    command = [sys.executable, "-X", "utf8", "-u", str(tmp_path / found[1])]
                     if "#" not in line:
                         printed = subprocess.run(
-                            command, timeout=20, check=True, stdout=subprocess.PIPE, text=True
+                            command,
+                            timeout=20,
+                            check=True,
+                            stdout=subprocess.PIPE,
+                            encoding="utf-8",
                         ).stdout
                         continue
                     if server is not None:
                         stop(server)
-                    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+                    server = subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8")
                     assert server.stdout is not None
                     assert "listening" in server.stdout.readline()
             elif block.language == "text" and printed is not None:
