@@ -20,7 +20,9 @@ M = TypeVar("M")
 
 
 class ReadExactly:
-    """What ``read_message`` yields to be given the next *size* bytes.
+    """What ``read_message`` yields to be given the next *size* bytes::
+
+        payload = yield ReadExactly(size, last=True)
 
     Args:
         size: How many, 0 or more.
@@ -61,7 +63,9 @@ class ReadExactly:
 class ReadUntil:
     r"""What ``read_message`` yields to be given the bytes before a delimiter.
 
-    The delimiter is read as well, but not given.
+    The delimiter is read as well, but not given::
+
+        digits = yield ReadUntil(b":", limit=7)     # b"5" of b"5:hello,"
 
     Args:
         delimiter: One byte or more.

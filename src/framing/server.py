@@ -1,14 +1,14 @@
-"""Whole messages for the servers of the standard library's ``socketserver``.
+"""Whole messages for the servers of the standard library's ``socketserver``::
 
 from socketserver import ThreadingTCPServer
 from framing.server import MessageRequestHandler
 
-class Echo(MessageRequestHandler[bytes]):
+class Upper(MessageRequestHandler[bytes]):
     def handle(self):
         for message in self.messages:
             self.messages.send(message.upper())
 
-with ThreadingTCPServer(("127.0.0.1", 9000), Echo) as server:
+with ThreadingTCPServer(("127.0.0.1", 9000), Upper) as server:
     server.serve_forever()
 """
 
