@@ -20,7 +20,9 @@ M = TypeVar("M")
 
 
 class ReadExactly:
-    """What ``read_message`` yields to be given the next *size* bytes::
+    """What ``read_message`` yields to be given the next *size* bytes.
+
+    They are what ``yield`` returns, once all of them have come::
 
         payload = yield ReadExactly(size, last=True)
 
