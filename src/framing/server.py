@@ -13,7 +13,7 @@ A server that answers in capitals::
     with ThreadingTCPServer(("127.0.0.1", 9000), Upper) as server:
         server.serve_forever()
 
-It is ``import framing.server`` that loads ``socketserver``, and not ``import framing``.
+Nothing else in the package imports it, so only those who use it load ``socketserver``.
 """
 
 from __future__ import annotations
