@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from sphinx.domains.python import PyObject
 from sphinx.pycode import ModuleAnalyzer
 from sphinx.search.en import SearchEnglish
 
@@ -138,6 +139,9 @@ def tell_the_language(
 
 def setup(app: Sphinx) -> None:
     """Connect what is above."""
+    for field in PyObject.doc_field_types:
+        if field.name == "variable":
+            field.label = "Attributes"
     app.add_search_language(SearchWithChinese)
     app.connect("builder-inited", keep_overloads_for_type_checkers)
     app.connect("autodoc-process-signature", sign_shortly)

@@ -32,6 +32,7 @@ SHOWN = {"text", "toml", "erlang", "go", "java", "js", "rust"}
 # Commands of other programs, by how they begin.
 OTHER_COMMANDS = (
     ". .venv/bin/activate",
+    ".venv/bin/python -m pip install .",
     ".venv/bin/python -m pip install '.[docs]' && .venv/bin/python -m sphinx docs ",
     "cp -r framing/src/framing ",
     "mypy --strict myapp",
