@@ -35,6 +35,7 @@ OTHER_COMMANDS = (
     ".venv/bin/python -m pip install .",
     ".venv/bin/python -m pip install '.[docs]' && .venv/bin/python -m sphinx docs ",
     "cp -r framing/src/framing ",
+    "python capture.py",
     "mypy --strict myapp",
     "python -m myapp.wire demo",
     "python client.py",
@@ -143,44 +144,50 @@ def test_programs_print_what_the_page_says(page: Path, tmp_path: Path) -> None:
     """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
-    server: subprocess.Popen[str] | None = None
-    printed: str | None = None
+    running: list[subprocess.Popen[str]] = []
+    printed: list[str] = []
     try:
         for block in blocks_of(page):
             if block.file:
                 (tmp_path / block.file).write_text(block.text.replace("9000", port), "utf-8")
             elif block.language == "sh":
-                for line in block.text.splitlines():
-                    if not (found := re.match(r"python (\w+\.py)", line)):
-                        continue
-                    command = [sys.executable, "-X", "utf8", "-u", str(tmp_path / found[1])]
-                    if "#" not in line:
-                        printed = subprocess.run(
-                            command,
-                            timeout=20,
-                            check=True,
-                            stdout=subprocess.PIPE,
-                            encoding="utf-8",
-                        ).stdout
-                        continue
-                    if server is not None:
-                        stop(server)
-                    server = subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8")
-                    assert server.stdout is not None
-                    assert "listening" in server.stdout.readline()
-            elif block.language == "text" and printed is not None:
-                assert printed.replace(port, "9000") == block.text
-                printed = None
-        assert printed is None, "the page does not say what its last program prints"
+                for line in filter(is_run, block.text.splitlines()):
+                    if "#" in line:
+                        while running:
+                            stop(running.pop())
+                        running.append(start(line, tmp_path))
+                        assert running[-1].stdout is not None
+                        assert "listening" in running[-1].stdout.readline()
+                    else:
+                        printed += start(line, tmp_path).communicate(timeout=20)
+            elif block.language == "text" and printed:
+                assert "".join(printed).replace(port, "9000") == block.text
+                printed = []
+        assert not printed, "the page does not say what its last program prints"
     finally:
-        if server is not None:
-            stop(server)
+        for process in running:
+            stop(process)
+
+
+def is_run(line: str) -> bool:
+    return line.startswith(("python ", "framing inspect ")) and " -m " not in line
+
+
+def start(line: str, folder: Path) -> subprocess.Popen[str]:
+    program, *arguments = shlex.split(line, comments=True)
+    command = ["-m", "framing"] if program == "framing" else []
+    return subprocess.Popen(
+        [sys.executable, "-X", "utf8", "-u", *command, *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    )
 
 
 def stop(process: subprocess.Popen[Any]) -> None:
     process.kill()
-    with process:
-        pass
+    process.communicate(timeout=20)
 
 
 @pytest.mark.parametrize("page", pages_where(lambda block: block.language == "sh"))
