@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from sphinx.domains.python import PyObject
+from docutils import nodes
+from sphinx.addnodes import pending_xref
+from sphinx.domains.python import PythonDomain
 from sphinx.pycode import ModuleAnalyzer
 from sphinx.search.en import SearchEnglish
 
@@ -129,6 +131,29 @@ def find_where_it_is_imported_from(
     return None
 
 
+def link_first_mentions(app: Sphinx, doctree: nodes.document) -> None:
+    """Link a public name to the reference where a page mentions it first."""
+    if app.env.docname.startswith("reference/"):
+        return
+    seen: set[str] = set()
+    for literal in list(doctree.findall(nodes.literal)):
+        found = re.match(r"(?:framing\.)?((\w+)(?:\.\w+)?)(?=\(|$)", literal.astext())
+        if found is None or found[2] not in framing.__all__ or found[1] in seen:
+            continue
+        if not isinstance(literal.parent, (nodes.reference, nodes.title, pending_xref)):
+            seen.add(found[1])
+            link = pending_xref(
+                "",
+                refdomain="py",
+                reftype="obj",
+                reftarget=f"framing.{found[1]}",
+                refdoc=app.env.docname,
+                refexplicit=True,
+            )
+            literal.replace_self(link)
+            link += literal
+
+
 def tell_the_language(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object
 ) -> None:
@@ -139,12 +164,14 @@ def tell_the_language(
 
 def setup(app: Sphinx) -> None:
     """Connect what is above."""
-    for field in PyObject.doc_field_types:
-        if field.name == "variable":
-            field.label = "Attributes"
+    for directive in PythonDomain.directives.values():
+        for field in getattr(directive, "doc_field_types", ()):
+            if field.name == "variable":
+                field.label = "Attributes"
     app.add_search_language(SearchWithChinese)
     app.connect("builder-inited", keep_overloads_for_type_checkers)
     app.connect("autodoc-process-signature", sign_shortly)
     app.connect("autodoc-process-docstring", draw_literally, priority=400)  # before napoleon
     app.connect("missing-reference", find_where_it_is_imported_from)
+    app.connect("doctree-read", link_first_mentions)
     app.connect("html-page-context", tell_the_language)

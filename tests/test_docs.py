@@ -225,6 +225,16 @@ def test_the_copy_works_under_its_new_name(tmp_path: Path) -> None:
     assert (tmp_path / "myapp" / "wire" / "LICENSE").exists()
 
 
+def test_the_page_on_copying_names_what_may_be_left_out() -> None:
+    program = "import sys, framing; print(*sys.modules)"
+    command = [sys.executable, "-c", program]
+    loaded = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    unused = {f"{name.partition('.')[2]}.py" for name in {*MODULES} - {*loaded}}
+    page = (ROOT / "docs" / "howto" / "vendoring.md").read_text("utf-8")
+    section = page.partition("## What to leave out")[2].partition("\n## ")[0]
+    assert set(re.findall(r"`(\w+\.py)`", section)) == {*unused, "__main__.py"}
+
+
 @pytest.mark.skipif(shutil.which("node") is None, reason="there is no node")
 def test_the_client_in_javascript_is_understood(tmp_path: Path) -> None:
     (source,) = (
