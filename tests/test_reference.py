@@ -64,7 +64,8 @@ def test_every_public_name_is_there_once_and_no_other() -> None:
 def test_every_public_method_is_there_or_where_it_is_defined_first() -> None:
     for name in public_names():
         kind = resolved(name)
-        if not inspect.isclass(kind) or issubclass(kind, Exception):
+        is_alias = hasattr(kind, "__origin__")  # which Python 3.10 takes for a class
+        if is_alias or not inspect.isclass(kind) or issubclass(kind, Exception):
             continue
         shown = members_of(name)
         inherited = {
