@@ -7,16 +7,43 @@ import importlib
 import inspect
 import pkgutil
 import re
+import shlex
+import shutil
 import socket
+import subprocess
+import sys
 import textwrap
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import framing
+from framing import cli
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+# What is in another language is shown: a reader has its programs, and a test may not.
+CHECKED = {"python", "sh"}
+SHOWN = {"text", "toml", "erlang", "go", "java", "js", "rust"}
+# Commands of other programs, by how they begin.
+OTHER_COMMANDS = (
+    ". .venv/bin/activate",
+    ".venv/bin/python -m pip install .",
+    ".venv/bin/python -m pip install '.[docs]' && .venv/bin/python -m sphinx docs ",
+    "cp -r framing/src/framing ",
+    "python capture.py",
+    "mypy --strict myapp",
+    "python -m myapp.wire demo",
+    "python client.py",
+    "python cure.py",
+    "python problem.py",
+    "python server.py",
+    "python3 -m venv ",
+)
 MODULES = [framing.__name__] + [
     each.name
     for each in pkgutil.iter_modules(framing.__path__, f"{framing.__name__}.")
@@ -58,20 +85,181 @@ LAYERS: dict[str, set[str]] = {
 }
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@dataclass(frozen=True)
+class Block:
+    language: str
+    text: str
+
+    @property
+    def file(self) -> str:
+        """The file that the block is to be saved as, if its first line names one."""
+        found = re.match(r"# (\w+\.py)\n", self.text)
+        return found[1] if found and self.language == "python" else ""
+
+
+def blocks_of(page: Path) -> list[Block]:
+    text = page.read_text("utf-8")
+    found = re.findall(r"^(`{3,}|:{3,})([^\n`:]*)\n(.*?)^\1$", text, re.DOTALL | re.MULTILINE)
+    fences = re.findall(r"^ *(?:`{3,}|:{3,})", text, re.MULTILINE)
+    assert len(fences) == 2 * len(found), "a block is indented, nested or not closed"
+    return [Block(language, body) for _, language, body in found]
+
+
+def pages_where(is_meant: Callable[[Block], object]) -> list[Any]:
+    pages = [page for page in PAGES if any(map(is_meant, blocks_of(page)))]
+    return [pytest.param(page, id=str(page.relative_to(ROOT))) for page in pages]
+
+
+@pytest.mark.parametrize("page", pages_where(bool))
+def test_every_block_is_in_a_language_that_is_checked_or_only_shown(page: Path) -> None:
+    for block in blocks_of(page):
+        assert block.language in CHECKED | SHOWN or block.language.startswith("{"), block
+
+
+@pytest.mark.parametrize(
+    "page", pages_where(lambda block: block.language == "python" and not block.file)
+)
 def test_python_blocks_run(page: Path) -> None:
-    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
-    assert blocks
-    # The blocks of a page are one program, as somebody who follows it would type.
+    # The blocks of a page are one program, as somebody who follows it would type; but those that
+    # name a file are programs of their own: see the next test.
+    blocks = [each.text for each in blocks_of(page) if each.language == "python" and not each.file]
     namespace: dict[str, object] = {"__name__": "example"}
     try:
-        exec(compile("\n".join(blocks), str(page), "exec"), namespace)  # noqa: S102
+        with warnings.catch_warnings():
+            # An example may leave a socket to be closed when its name gets another one.
+            warnings.simplefilter("ignore", ResourceWarning)
+            exec(compile("\n".join(blocks), str(page), "exec"), namespace)  # noqa: S102
     finally:
         for value in namespace.values():
             if isinstance(value, framing.MessageSocket):
                 value.sock.close()
             elif isinstance(value, socket.socket):
                 value.close()
+
+
+@pytest.mark.parametrize("page", pages_where(lambda block: block.file))
+def test_programs_print_what_the_page_says(page: Path, tmp_path: Path) -> None:
+    """Save the files that the page shows, and run what it says; a text block is what is printed.
+
+    A command with a comment behind it goes on until the next one of those.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    running: list[subprocess.Popen[str]] = []
+    printed: list[str] = []
+    try:
+        for block in blocks_of(page):
+            if block.file:
+                (tmp_path / block.file).write_text(block.text.replace("9000", port), "utf-8")
+            elif block.language == "sh":
+                for line in filter(is_run, block.text.splitlines()):
+                    if "#" in line:
+                        while running:
+                            stop(running.pop())
+                        running.append(start(line, tmp_path))
+                        assert running[-1].stdout is not None
+                        assert "listening" in running[-1].stdout.readline()
+                    else:
+                        printed += start(line, tmp_path).communicate(timeout=20)
+            elif block.language == "text" and printed:
+                assert "".join(printed).replace(port, "9000") == block.text
+                printed = []
+        assert not printed, "the page does not say what its last program prints"
+    finally:
+        for process in running:
+            stop(process)
+
+
+def is_run(line: str) -> bool:
+    return line.startswith(("python ", "framing inspect ")) and " -m " not in line
+
+
+def start(line: str, folder: Path) -> subprocess.Popen[str]:
+    program, *arguments = shlex.split(line, comments=True)
+    command = ["-m", "framing"] if program == "framing" else []
+    return subprocess.Popen(
+        [sys.executable, "-X", "utf8", "-u", *command, *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    )
+
+
+def stop(process: subprocess.Popen[Any]) -> None:
+    process.kill()
+    process.communicate(timeout=20)
+
+
+@pytest.mark.parametrize("page", pages_where(lambda block: block.language == "sh"))
+def test_commands_are_what_the_command_line_takes(page: Path) -> None:
+    for block in blocks_of(page):
+        if block.language == "sh":
+            for line in block.text.splitlines():
+                check_command(line)
+
+
+def check_command(line: str) -> None:
+    if line.startswith(OTHER_COMMANDS) or not line:
+        return
+    words = shlex.split(line, comments=True)
+    for sign in "<>|&":
+        words = words[: words.index(sign)] if sign in words else words
+    program, *arguments = words
+    if arguments[:2] == ["-m", "framing"]:
+        program, *arguments = "framing", *arguments[2:]
+    assert program.endswith("framing"), f"list {line!r} in OTHER_COMMANDS, or check it"
+    cli._parse(arguments)  # exits if it takes them not
+
+
+def test_the_copy_works_under_its_new_name(tmp_path: Path) -> None:
+    page = ROOT / "docs" / "howto" / "vendoring.md"
+    lines = [line for each in blocks_of(page) for line in each.text.splitlines()]
+    (command,) = (line for line in lines if line.startswith("cp "))
+    if shutil.which("cp") is None:
+        pytest.skip("there is no cp")
+    (tmp_path / "framing").symlink_to(ROOT)
+    (tmp_path / "myapp").mkdir()
+    subprocess.run(command, shell=True, cwd=tmp_path, check=True, timeout=20)  # noqa: S602
+    demo = [sys.executable, "-I", "-c", "import sys; sys.path.insert(0, ''); import myapp.wire"]
+    subprocess.run(demo, cwd=tmp_path, check=True, timeout=20)
+    assert (tmp_path / "myapp" / "wire" / "LICENSE").exists()
+
+
+def test_the_page_on_copying_names_what_may_be_left_out() -> None:
+    program = "import sys, framing; print(*sys.modules)"
+    command = [sys.executable, "-c", program]
+    loaded = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    unused = {f"{name.partition('.')[2]}.py" for name in {*MODULES} - {*loaded}}
+    page = (ROOT / "docs" / "howto" / "vendoring.md").read_text("utf-8")
+    section = page.partition("## What to leave out")[2].partition("\n## ")[0]
+    assert set(re.findall(r"`(\w+\.py)`", section)) == {*unused, "__main__.py"}
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="there is no node")
+def test_the_client_in_javascript_is_understood(tmp_path: Path) -> None:
+    (source,) = (
+        each.text
+        for each in blocks_of(ROOT / "docs" / "howto" / "peers.md")
+        if each.language == "js"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(20)
+        program = tmp_path / "client.js"
+        program.write_text(source.replace("9000", str(listener.getsockname()[1])), "utf-8")
+        client = subprocess.Popen(["node", str(program)], stdout=subprocess.PIPE)  # noqa: S607
+        try:
+            with listener.accept()[0] as conn:
+                assert framing.recv_msg(conn) == b"hello"
+                wire = framing.LengthPrefixFramer().encode(b"HELLO")
+                for i in range(len(wire)):  # cut anywhere
+                    conn.sendall(wire[i : i + 1])
+                with pytest.raises(framing.EndOfStreamError):
+                    framing.recv_msg(conn)
+            printed, _ = client.communicate(timeout=20)
+        finally:
+            stop(client)
+    assert printed == b"HELLO\n"
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -40,6 +40,10 @@ DecodeError for bytes that break it, EndOfStreamError when the peer has closed b
 messages, IncompleteMessageError when it has inside one.  The socket's own errors, TimeoutError
 among them, pass through; after a timeout, the next call goes on where the last one stopped.
 
+Who writes a server with socketserver derives from framing.server.MessageRequestHandler; files
+of any size are sent and received by framing.files.send_file and recv_file.  A wire format of
+your own is a class with two methods: see framing.Framer.
+
 UDP keeps the boundaries of messages.  What else it does to them, open_datagram, send_datagram,
 recv_datagram and request_datagram take care of.
 """

@@ -67,7 +67,15 @@ class DecodeError(FramingError, ValueError):
 
 
 class MessageTooLargeError(DecodeError):
-    """A received message is larger than the limit.
+    r"""A received message is larger than the limit.
+
+    >>> from framing import LengthPrefixFramer, MessageTooLargeError
+    >>> decoder = LengthPrefixFramer(max_size=1024).decoder()
+    >>> try:
+    ...     decoder.feed(b"\x7f\xff\xff\xff").next_message()
+    ... except MessageTooLargeError as error:
+    ...     print(error.size, "is more than", error.limit)
+    2147483647 is more than 1024
 
     Attributes:
         size: The announced size, in payload bytes; ``None`` where it is not known, as
@@ -115,7 +123,14 @@ class EndOfStreamError(FramingError, EOFError):
 
 
 class IncompleteMessageError(FramingError, EOFError):
-    """The stream ended inside a message.
+    r"""The stream ended inside a message.
+
+    >>> from framing import IncompleteMessageError, LengthPrefixFramer
+    >>> try:
+    ...     LengthPrefixFramer().decode(b"\x00\x00\x00\x05he")
+    ... except IncompleteMessageError as error:
+    ...     print(error)
+    the stream ended after 6 bytes of a message of 9
 
     Attributes:
         received: How many bytes of the message came, counted on the wire.

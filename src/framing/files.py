@@ -140,7 +140,7 @@ def recv_file(
             each time that bytes have come.
 
     Returns:
-        Where the file is: *directory* and the name that the peer gave.
+        Where the file is, which is *directory* and the name that the peer gave.
 
     Raises:
         DecodeError: The next message is no file; or its name is not the name of one plain file,

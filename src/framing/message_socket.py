@@ -206,7 +206,7 @@ class MessageSocket(Generic[M]):
 
     @property
     def unsent(self) -> int:
-        """How many bytes are owed: the rest of a message that has begun."""
+        """How many bytes are owed, which are the rest of a message that has begun."""
         return self._outgoing.unsent
 
     def flush(self, *, timeout: float | None = None) -> None:
@@ -607,6 +607,16 @@ def connect(
 
     Small messages are sent at once (``TCP_NODELAY``), rather than held back until the peer has
     acknowledged those before.
+
+    >>> import socket
+    >>> from framing import MessageSocket, connect
+    >>> with socket.create_server(("127.0.0.1", 0)) as listener:
+    ...     client = connect(listener.getsockname(), timeout=10)
+    ...     server = MessageSocket(listener.accept()[0])
+    >>> with client, server:
+    ...     client.send(b"hello")
+    ...     server.recv()
+    b'hello'
 
     Args:
         address: The host, by name or by number, and the port.

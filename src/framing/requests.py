@@ -22,6 +22,10 @@ M = TypeVar("M")
 class ReadExactly:
     """What ``read_message`` yields to be given the next *size* bytes.
 
+    They are what ``yield`` returns, once all of them have come::
+
+        payload = yield ReadExactly(size, last=True)
+
     Args:
         size: How many, 0 or more.
         last: Whether the message ends with them.  An :class:`IncompleteMessageError` can then
@@ -61,7 +65,9 @@ class ReadExactly:
 class ReadUntil:
     r"""What ``read_message`` yields to be given the bytes before a delimiter.
 
-    The delimiter is read as well, but not given.
+    The delimiter is read as well, but not given::
+
+        digits = yield ReadUntil(b":", limit=7)     # b"5" of b"5:hello,"
 
     Args:
         delimiter: One byte or more.

@@ -1,15 +1,19 @@
 """Whole messages for the servers of the standard library's ``socketserver``.
 
-from socketserver import ThreadingTCPServer
-from framing.server import MessageRequestHandler
+A server that answers in capitals::
 
-class Echo(MessageRequestHandler[bytes]):
-    def handle(self):
-        for message in self.messages:
-            self.messages.send(message.upper())
+    from socketserver import ThreadingTCPServer
+    from framing.server import MessageRequestHandler
 
-with ThreadingTCPServer(("127.0.0.1", 9000), Echo) as server:
-    server.serve_forever()
+    class Upper(MessageRequestHandler[bytes]):
+        def handle(self):
+            for message in self.messages:
+                self.messages.send(message.upper())
+
+    with ThreadingTCPServer(("127.0.0.1", 9000), Upper) as server:
+        server.serve_forever()
+
+Nothing else in the package imports it, so only those who use it load ``socketserver``.
 """
 
 from __future__ import annotations

@@ -51,10 +51,18 @@ def send_msg(
 @overload
 def send_msg(sock: socket.socket, message: M, *, framer: Framer[M]) -> None: ...
 def send_msg(sock: socket.socket, message: Any, *, framer: Framer[Any] = _DEFAULT_FRAMER) -> None:
-    """Send one whole message, as ``sendall`` sends bytes.
+    r"""Send one whole message, as ``sendall`` sends bytes.
 
     One thread may send on a socket at a time, while another receives.  A large message is not
     copied.
+
+    >>> import socket
+    >>> from framing import send_msg
+    >>> here, there = socket.socketpair()
+    >>> with here, there:
+    ...     send_msg(here, b"hello")
+    ...     there.recv(1024)  # what goes over the wire
+    b'\x00\x00\x00\x05hello'
 
     Args:
         sock: A connected, blocking stream socket; its timeout applies as it does to
@@ -89,12 +97,23 @@ def recv_msg(sock: socket.socket, *, framer: Framer[Any] = _DEFAULT_FRAMER) -> A
     A delimiter is looked for in what the socket holds.  TLS cannot look ahead, so there it is
     read byte by byte.
 
+    >>> import socket
+    >>> from framing import recv_msg, send_msg
+    >>> here, there = socket.socketpair()
+    >>> with here, there:
+    ...     send_msg(here, b"hello")
+    ...     send_msg(here, b"how are you?")
+    ...     recv_msg(there)
+    ...     recv_msg(there)
+    b'hello'
+    b'how are you?'
+
     Args:
         sock: A connected stream socket, blocking or not.
         framer: The wire format, by default a 4-byte big-endian length before the payload.
 
     Returns:
-        The message: bytes by default.
+        The message, which is bytes by default.
 
     Raises:
         EndOfStreamError: The peer has closed the connection, after a whole message or before

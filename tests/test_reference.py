@@ -1,0 +1,82 @@
+"""The reference in ``docs/reference/`` has every public name, and no other."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+PAGES = Path(__file__).parent.parent / "docs" / "reference"
+MODULES = ["framing", "framing.server", "framing.files"]
+
+
+def public_names() -> set[str]:
+    modules = [importlib.import_module(name) for name in MODULES if importlib.util.find_spec(name)]
+    return {f"{each.__name__}.{name}" for each in modules for name in each.__all__}
+
+
+def directives() -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield the names that the pages document, with the directive's options."""
+    module = ""
+    for page in sorted(PAGES.glob("*.md")):
+        for line in page.read_text("utf-8").splitlines():
+            if found := re.match(r"\.\. (?:current)?module:: (\S+)", line):
+                module = found[1]
+            elif found := re.match(r"\.\. auto\w+:: (\w+)$", line):
+                options: dict[str, str] = {}
+                yield f"{module}.{found[1]}", options
+            elif found := re.match(r"   :([\w-]+):(.*)", line):
+                options[found[1]] = found[2].strip()
+            elif found := re.match(r"   \.\. auto(?:method|property):: (\w+)$", line):
+                options["members"] = f"{options.get('members', '')} {found[1]}".strip()
+
+
+DOCUMENTED = dict(directives())
+
+
+def members_of(name: str) -> set[str]:
+    """Return the members that the reference shows of a class."""
+    options = DOCUMENTED.get(name, {})
+    if listed := options.get("members"):
+        return set(listed.replace(",", " ").split())
+    return public_members(resolved(name)) if "members" in options else set()
+
+
+def resolved(name: str) -> type:
+    module, _, attribute = name.rpartition(".")
+    found: type = getattr(importlib.import_module(module), attribute)
+    return found
+
+
+def public_members(kind: type) -> set[str]:
+    return {
+        name
+        for name, member in vars(kind).items()
+        if not name.startswith("_") and (inspect.isfunction(member) or isinstance(member, property))
+    }
+
+
+def test_every_public_name_is_there_once_and_no_other() -> None:
+    assert sorted(name for name, _ in directives()) == sorted(public_names())
+
+
+def test_every_public_method_is_there_or_where_it_is_defined_first() -> None:
+    for name in public_names():
+        kind = resolved(name)
+        is_alias = hasattr(kind, "__origin__")  # which Python 3.10 takes for a class
+        if is_alias or not inspect.isclass(kind) or issubclass(kind, Exception):
+            continue
+        shown = members_of(name)
+        inherited = {
+            member for base in kind.__mro__[1:] for member in members_of(f"framing.{base.__name__}")
+        }
+        assert shown <= public_members(kind) | {"__iter__"}, name
+        assert public_members(kind) <= shown | inherited, name
+
+
+def test_each_page_is_in_the_list_of_pages() -> None:
+    index = (PAGES / "index.md").read_text("utf-8")
+    assert {page.stem for page in PAGES.glob("*.md")} - {"index"} <= set(index.split())
