@@ -79,7 +79,17 @@ def send_msg(sock: socket.socket, message: Any, *, framer: Framer[Any] = _DEFAUL
         ValueError: *sock* is no stream socket.
     """
     parts = framer.encode_parts(message)
-    (_states.get(id(sock)) or _new_state(sock)).send(sock, parts)
+    state = _states.get(id(sock)) or _new_state(sock)
+    if len(parts) == 1 and state.is_plain and state.sent is None:
+        # This is the usual case, and takes two thirds of the time of the general one.
+        (wire,) = parts
+        (state.sent,) = map(sock.send, parts)
+        if state.sent == len(wire) and type(wire) is bytes:
+            state.sent = None
+        else:
+            state.send_rest(sock, parts)
+    else:
+        state.send(sock, parts)
 
 
 @overload
@@ -199,13 +209,13 @@ class _State:
 
     __slots__ = (
         "_receiving",
-        "_sent",
         "decoder",
         "framer",
         "is_plain",
         "offset",
         "pieces",
         "reference",
+        "sent",
     )
 
     def __init__(self, sock: socket.socket) -> None:
@@ -226,7 +236,7 @@ class _State:
         )
         # How many bytes went out of a message, while it is being sent: if that is so at the
         # start of a call, another was cut off.
-        self._sent: int | list[int] | None = None
+        self.sent: int | None = None
 
     def check_whole(self) -> None:
         """Raise a ``ConnectionError`` if the stream is broken, in either direction."""
@@ -236,7 +246,7 @@ class _State:
     # Sending
 
     def _check_sent_whole(self) -> None:
-        if self._sent:
+        if self.sent is not None:
             raise ConnectionError(
                 "an earlier send_msg on this socket was cut off in the middle of a message:"
                 " close the connection, since the receiver cannot tell where the next one starts"
@@ -244,38 +254,41 @@ class _State:
 
     def send(self, sock: socket.socket, parts: Sequence[Buffer]) -> None:
         """Send all of *parts*, or remember that the stream is broken."""
-        if self._sent:
-            self._check_sent_whole()
-        if len(parts) > 1:
-            # A view's len counts items, so this may be too low: it only decides what is faster.
-            size = sum(map(len, parts))  # type: ignore[arg-type, unused-ignore]
-            if size <= JOIN_SIZE or len(parts) > MOST_PARTS:
-                parts = (b"".join(parts),)
+        self._check_sent_whole()
+        # A view's len counts items, so this may be too low: it only decides what is faster.
+        size = sum(map(len, parts))  # type: ignore[arg-type, unused-ignore]  # not of every type
+        if size <= JOIN_SIZE or len(parts) > MOST_PARTS:
+            parts = (b"".join(parts),)
+        # One step for a signal handler: there is a number if bytes went out, and none if the
+        # socket raised an error instead, so that the call can be made again.
         if not self.is_plain:
-            self._sent = 1  # or none, or all: a signal may hide it
-            for part in parts:
-                sock.sendall(part)
+            self.sent = 0  # so far, or more: a signal may hide it
+        elif len(parts) == 1 or not _HAS_SENDMSG:
+            (self.sent,) = map(sock.send, parts[:1])
         else:
-            # One step for a signal handler: there is a number if bytes went out, and none if
-            # the socket raised an error instead, so that the call can be made again.
-            if len(parts) == 1 or not _HAS_SENDMSG:
-                (self._sent,) = map(sock.send, parts[:1])
-            else:
-                (self._sent,) = map(sock.sendmsg, (parts,))
-            if len(parts) > 1 or type(parts[0]) is not bytes or self._sent != len(parts[0]):
-                for rest in skip(parts, self._sent):
-                    sock.sendall(rest)
-        self._sent = None
+            (self.sent,) = map(sock.sendmsg, (parts,))
+        self.send_rest(sock, parts)
+
+    def send_rest(self, sock: socket.socket, parts: Sequence[Buffer]) -> None:
+        """Send what is left of *parts* after the bytes that were sent at first."""
+        for rest in skip(parts, self.sent or 0):
+            sock.sendall(rest)
+        self.sent = None
 
     @contextmanager
     def sending_past(self) -> Iterator[list[int]]:
         """Let the block send; remember that the stream is broken if it sends a part only."""
         self._check_sent_whole()
-        # Where the socket's methods are not C functions, a signal may hide a number.
-        sent = [] if self.is_plain else [1]
-        self._sent = sent
-        yield sent
-        self._sent = None
+        self.sent = 0
+        sent: list[int] = []
+        try:
+            yield sent
+        except BaseException:
+            # Where the socket's methods are not C functions, a signal may hide a number.
+            if self.is_plain and not sent:
+                self.sent = None
+            raise
+        self.sent = None
 
     # Receiving
 
@@ -353,5 +366,7 @@ def _state_of(sock: socket.socket) -> _State:
 def _new_state(sock: socket.socket) -> _State:
     key = id(sock)
     state = _State(sock)
-    state.reference = ref(sock, lambda _: _states.pop(key, None))
+    # Of C alone, since an exception out of a signal handler would be lost there, and the state
+    # would stay.  (The reference is pop's default.)
+    state.reference = ref(sock, partial(_states.pop, key))
     return _states.setdefault(key, state)
