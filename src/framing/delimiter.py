@@ -123,36 +123,62 @@ class DelimiterFramer(Framer[bytes]):
             end = block.rfind(b"\n", start, stop) + 1 or start
             messages = lines_of(block[start:end])
         else:
-            payloads = block[start:stop].split(self.delimiter)
+            payloads = _split(block[start:stop], self.delimiter)
             end = stop - len(payloads.pop())
             messages = iter(payloads)
         return messages, end, stop - end + 1
 
 
-class Lines(map):  # type: ignore[type-arg]  # a map[bytes], and 3.10 cannot say so
+# Fast ways through a block, for long lines.  bytes.split looks for one byte without memchr, and
+# for two more slowly still, while BytesIO looks for a line break at the memory's speed.  It
+# takes longer for short lines, so the first line of a block decides.
+_LONG_LINE = 192
+
+
+def _has_long_lines(block: bytes, start: int) -> bool:
+    return block.find(b"\n", start, start + _LONG_LINE) < 0
+
+
+def _split(data: bytes, delimiter: bytes) -> list[bytes]:
+    r"""Return ``data.split(delimiter)``, in a fifth of the time for long lines and ``\r\n``."""
+    if delimiter.find(b"\n") != len(delimiter) - 1 or not _has_long_lines(data, 0):
+        return data.split(delimiter)
+    *lines, rest = *BytesIO(data).readlines(), b""
+    if lines and not lines[-1].endswith(delimiter):
+        rest = lines.pop()
+    if not all(map(bytes.endswith, lines, repeat(delimiter))):
+        return data.split(delimiter)  # some line breaks are no delimiters
+    return [*map(bytes.removesuffix, lines, repeat(delimiter)), rest]
+
+
+class Lines(map):  # type: ignore[type-arg]  # a map of either type, and 3.10 cannot say so
     r"""The lines of a block that ends with ``\n``, cut as they are taken.
 
-    Much the fastest way for long lines: ``bytes.split`` looks for a single byte without
-    ``memchr``, and a list of all lines does not stay in the processor's nearest cache.
+    A list of all lines would not stay in the processor's nearest cache.
     """
 
-    block: BytesIO
+    file: BytesIO
     size: int
 
     def __length_hint__(self) -> int:
-        return int(self.block.tell() < self.size)
-
-
-_LINE_BREAKS = repeat(b"\n")
+        return int(self.file.tell() < self.size)
 
 
 def lines_of(block: bytes) -> Lines:
     """Return the lines of *block*, without their line breaks."""
     file = BytesIO(block)
-    lines = Lines(bytes.removesuffix, file, _LINE_BREAKS)
-    lines.block = file
-    lines.size = len(block)
+    lines = Lines(bytes.removesuffix, file, repeat(b"\n"))
+    lines.file, lines.size = file, len(block)
     return lines
+
+
+def texts_of(block: bytes) -> Lines:
+    r"""Return the lines of *block*, which is ASCII, as text without ``\n`` or ``\r\n``."""
+    lines = lines_of(block)
+    stripped = map(bytes.removesuffix, lines, repeat(b"\r")) if b"\r" in block else lines
+    texts = Lines(bytes.decode, stripped)
+    texts.file, texts.size = lines.file, lines.size
+    return texts
 
 
 class LineFramer(Framer[str]):
@@ -229,16 +255,18 @@ class LineFramer(Framer[str]):
             return super().read_batch(block, start, stop)
         end = block.rfind(b"\n", start, stop) + 1 or start
         enough = stop - end + 1
+        if _has_long_lines(block, start) and (data := block[start:end]).isascii():
+            return texts_of(data), end, enough
         try:
             text = block[start:end].decode(self.encoding)
         except UnicodeDecodeError as error:
             end = block.rfind(b"\n", start, start + error.start) + 1 or start
             enough = 0
             text = block[start:end].decode(self.encoding)
-        if "\r" in text:
-            text = text.replace("\r\n", "\n")
         lines = text.split("\n")
         lines.pop()
+        if "\r" in text:
+            lines = [*map(str.removesuffix, lines, repeat("\r"))]
         return iter(lines), end, enough
 
 

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
+from .decoder import NONE_READY
 from .errors import EndOfStreamError, FramingError
 from .framer import Framer, check_limit
 from .length_prefix import LengthPrefixFramer
@@ -240,13 +241,16 @@ class MessageSocket(Generic[M]):
             OSError: As the socket raised it; ``ConnectionResetError`` is one.  Also if another
                 thread has closed this object.
         """
-        message = self._decoder.take()
-        if message is None:
-            deadline = self._deadline(timeout)
-            # Taken when the lock is free again: no signal handler runs between that and here.
-            while (message := self._fill(deadline).take()) is None:
-                pass  # another thread was faster
-        return message
+        decoder = self._decoder
+        for message in decoder._ready:  # what take() does: a call fewer for most messages
+            if decoder._single is not None:
+                decoder._ready, decoder._single = NONE_READY, None
+            return message
+        deadline = self._deadline(timeout)
+        # Taken when the lock is free again: no signal handler runs between that and here.
+        while (taken := self._fill(deadline).take()) is None:
+            pass  # another thread was faster
+        return taken
 
     def __iter__(self) -> Iterator[M]:
         """Give messages until the stream's clean end.
