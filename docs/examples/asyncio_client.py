@@ -1,0 +1,64 @@
+"""A client of the TCP echo servers with the streams of asyncio, and a decoder.
+
+It sends all its messages at once, and prints the answers as they come.
+"""
+
+import argparse
+import asyncio
+import sys
+from contextlib import suppress
+
+import framing
+
+FRAMER = framing.LengthPrefixFramer()
+TIMEOUT = 30.0  # seconds, for all
+
+
+async def exchange(host: str, port: int, messages: list[str]) -> None:
+    """Send messages, and print the answer to each."""
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        for message in messages:
+            writer.write(FRAMER.encode(message.encode()))
+        writer.write_eof()  # no more from this side; the answers still come
+        decoder = FRAMER.decoder()
+        # read() returns any piece of the stream, as recv() does: the decoder finds the messages.
+        while data := await reader.read(65_536):
+            for answer in decoder.feed(data):
+                print(answer.decode(errors="replace"))
+        decoder.feed_eof()
+        list(decoder)  # an error, if the stream ended inside a message
+    finally:
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+
+
+def main() -> None:
+    """Send the messages of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("host", nargs="?", default="127.0.0.1")
+    parser.add_argument("port", nargs="?", default=9000, type=port)
+    parser.add_argument("messages", nargs="*", default=["hello", "how are you?", "bye"])
+    options = parser.parse_args()
+    talk = exchange(options.host, options.port, options.messages)
+    try:
+        asyncio.run(asyncio.wait_for(talk, TIMEOUT))
+    except KeyboardInterrupt:
+        pass
+    except asyncio.TimeoutError:  # which is TimeoutError itself from Python 3.11 on
+        sys.exit(f"{options.host}:{options.port}: no answer in {TIMEOUT} seconds")
+    except (OSError, UnicodeError, framing.FramingError) as error:
+        sys.exit(f"{options.host}:{options.port}: {error}")
+
+
+def port(text: str) -> int:
+    """Return the port in *text*; argparse makes its message of a ValueError."""
+    number = int(text)
+    if not 0 <= number <= 65_535:
+        raise ValueError(text)
+    return number
+
+
+if __name__ == "__main__":
+    main()
