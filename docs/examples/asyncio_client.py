@@ -20,18 +20,25 @@ async def exchange(host: str, port: int, messages: list[str]) -> None:
     try:
         for message in messages:
             writer.write(FRAMER.encode(message.encode()))
-        writer.write_eof()  # no more from this side; the answers still come
         decoder = FRAMER.decoder()
-        # read() returns any piece of the stream, as recv() does: the decoder finds the messages.
-        while data := await reader.read(65_536):
-            for answer in decoder.feed(data):
-                print(answer.decode(errors="replace"))
-        decoder.feed_eof()
-        list(decoder)  # an error, if the stream ended inside a message
+        for _ in messages:
+            answer = await recv(reader, decoder)
+            print(answer.decode(errors="replace"))
     finally:
         writer.close()
         with suppress(OSError):
             await writer.wait_closed()
+
+
+async def recv(reader: asyncio.StreamReader, decoder: framing.Decoder[bytes]) -> bytes:
+    """Receive one whole message: what framing.recv_msg does for a socket."""
+    while (message := decoder.next_message()) is None:
+        data = await reader.read(65_536)  # any piece of the stream, or b"" at its end
+        if data:
+            decoder.feed(data)
+        else:
+            decoder.feed_eof()  # next_message() tells what that means
+    return message
 
 
 def main() -> None:

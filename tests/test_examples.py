@@ -1,0 +1,767 @@
+"""The programs of docs/examples, as a learner runs them: real processes that talk over loopback."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+import framing
+from framing import LineFramer, MessageSocket, StructFramer, recv_msg, send_msg
+
+from .programs import EXAMPLES, INTERRUPTED, TIMEOUT, Program, example
+
+pytestmark = pytest.mark.skipif(
+    framing.__name__ != "framing", reason="the examples import the package by its own name"
+)
+needs_signals = pytest.mark.skipif(os.name == "nt", reason="no SIGINT for another process")
+needs_unix = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
+
+LOCAL = "127.0.0.1"
+RECORD = StructFramer("!H8sb")
+NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py"))
+
+
+class Start(Protocol):
+    def __call__(self, name: str, *arguments: object) -> Program: ...
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start programs, and leave none of them behind."""
+    running: list[Program] = []
+
+    def begin(name: str, *arguments: object) -> Program:
+        running.append(example(name, *arguments))
+        return running[-1]
+
+    yield begin
+    for program in running:
+        program.kill()
+
+
+def connect(address: tuple[str, int]) -> socket.socket:
+    return socket.create_connection(address, timeout=TIMEOUT)
+
+
+def unused_port(kind: int = socket.SOCK_STREAM) -> int:
+    with socket.socket(type=kind) as sock:
+        sock.bind((LOCAL, 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def in_parallel(calls: list[Callable[[], None]]) -> None:
+    """Run all, and raise what the first of them that failed did."""
+    failures: list[BaseException] = []
+
+    def attempt(call: Callable[[], None]) -> None:
+        try:
+            call()
+        except BaseException as error:  # raised below
+            failures.append(error)
+
+    threads = [threading.Thread(target=attempt, args=(call,), daemon=True) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(TIMEOUT)
+        assert not thread.is_alive()
+    if failures:
+        raise failures[0]
+
+
+# How to see that a server is alive and well: what a client of it does.
+
+
+def ask_echo(sock: socket.socket) -> None:
+    for message, answer in [(b"hello", b"HELLO"), (b"", b""), (b"x" * 100_000, b"X" * 100_000)]:
+        send_msg(sock, message)
+        assert recv_msg(sock) == answer
+
+
+def ask_record(sock: socket.socket) -> None:
+    for number in (7, 8):
+        send_msg(sock, (number, b"alice", -1), framer=RECORD)
+        assert recv_msg(sock, framer=RECORD) == (number, b"ok".ljust(8, b"\0"), 0)
+
+
+def ask_chat(sock: socket.socket) -> None:
+    name = f"port {sock.getsockname()[1]}"
+    send_msg(sock, name, framer=LineFramer())
+    assert recv_msg(sock, framer=LineFramer()) == f"* {name} is here"
+
+
+def ask_http(sock: socket.socket) -> None:
+    for path, status in [("/", b"200 OK"), ("/nothing", b"404 Not Found"), ("/", b"200 OK")]:
+        sock.sendall(f"GET {path} HTTP/1.1\r\nHost: {LOCAL}\r\n\r\n".encode())
+        head, _ = receive_http(sock)
+        assert head.startswith(b"HTTP/1.1 " + status + b"\r\n")
+
+
+def receive_http(sock: socket.socket, *, only_head: bool = False) -> tuple[bytes, bytes]:
+    head: bytes = recv_msg(sock, framer=framing.DelimiterFramer(b"\r\n\r\n"))
+    found = re.search(rb"\r\nContent-Length: (\d+)", head)
+    assert found
+    return head, b"" if only_head else recv_exactly(sock, int(found[1]))
+
+
+def recv_exactly(sock: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size and (chunk := sock.recv(size - len(data))):
+        data += chunk
+    return data
+
+
+SERVERS: dict[str, Callable[[socket.socket], None]] = {
+    "tcp_echo_server": ask_echo,
+    "tcp_echo_threaded": ask_echo,
+    "asyncio_server": ask_echo,
+    "selectors_server": ask_echo,
+    "record_server": ask_record,
+    "chat_server": ask_chat,
+    "http_server": ask_http,
+}
+ECHO_SERVERS = [name for name, ask in SERVERS.items() if ask is ask_echo]
+SERIAL = {"tcp_echo_server", "record_server"}
+# Clients, and what comes before the host and the port.
+CLIENTS: dict[str, list[object]] = {
+    "tcp_echo_client": [],
+    "asyncio_client": [],
+    "udp_echo_client": [],
+    "chat_client": ["alice"],
+    "record_client": [7, "alice", 1],
+    "http_client": [],
+}
+UDP_SERVERS = ["udp_echo_server", "udp_chat", "udp_broadcast_receiver"]
+
+
+# All programs
+
+
+def test_every_program_is_shown_in_the_documentation() -> None:
+    page = (EXAMPLES.parent / "examples.md").read_text("utf-8")
+    shown = re.findall(
+        r"^```\{literalinclude\} examples/(\w+)\.py\n:language: python\n```", page, re.MULTILINE
+    )
+    assert sorted(shown) == NAMES
+
+
+def test_wrong_usage_is_one_line_and_exit_status_2(start: Start) -> None:
+    wrong: dict[str, list[object]] = {
+        **{name: [LOCAL, 70_000] for name in [*SERVERS, *UDP_SERVERS, "socket_options"]},
+        **{name: [*given, LOCAL, "http"] for name, given in CLIENTS.items()},
+        "udp_broadcast_sender": [LOCAL, -1],
+        "sticky_packets": ["x"],
+        "recv_and_send": ["x"],
+        "unix_echo_server": ["x", "y"],
+        "unix_echo_client": ["x", "y"],
+    }
+    assert sorted(wrong) == NAMES
+    running = {name: start(name, *arguments) for name, arguments in wrong.items()}
+    running["a name too long"] = start("record_client", 7, "somebody else", 1)
+    running["a number too large"] = start("record_client", 70_000, "alice", 1)
+    running["a path with a space"] = start("http_client", LOCAL, 9, "/a b")
+    for name, program in running.items():
+        status, lines, errors = program.end()
+        assert (status, lines) == (2, []), (name, errors)
+        usage, _, error = errors.rpartition("\n")
+        assert usage.startswith("usage: ")
+        assert ".py: error: " in error
+
+
+def test_what_is_wrong_with_an_address_is_one_line_and_exit_status_1(start: Start) -> None:
+    taken, udp_taken = socket.create_server((LOCAL, 0)), framing.open_datagram((LOCAL, 0))
+    with taken, udp_taken:
+        port, udp_port = taken.getsockname()[1], udp_taken.getsockname()[1]
+        running = [start(name, LOCAL, port) for name in SERVERS]
+        running += [start(name, LOCAL, udp_port) for name in UDP_SERVERS]
+        running.append(start("record_server", LOCAL, udp_port, "--udp"))
+        running += [start(name, "no..host", 0) for name in [*SERVERS, *UDP_SERVERS]]
+        running += [start(name, *given, "no..host", port) for name, given in CLIENTS.items()]
+        running.append(start("udp_broadcast_sender", "no..host", port))
+        for program in running:
+            program.type("hello")
+            status, lines, errors = program.end()
+            assert (status, lines) == (1, []), errors
+            assert re.fullmatch(r"[^\n]*\d: [^\n]+", errors)
+
+
+def test_nobody_listening_is_one_line_and_exit_status_1(start: Start) -> None:
+    port = unused_port()
+    running = {name: start(name, *given, LOCAL, port) for name, given in CLIENTS.items()}
+    running["udp"] = start("record_client", *CLIENTS["record_client"], LOCAL, port, "--udp")
+    running["udp_echo_client"].type("hello")
+    for name, program in running.items():
+        status, lines, errors = program.end()
+        assert (status, lines) == (1, []), name
+        assert re.fullmatch(rf"{LOCAL}:{port}: [^\n]+", errors), (name, errors)
+
+
+@needs_signals
+def test_an_interrupt_ends_servers_quietly(start: Start) -> None:
+    running = [start(name, LOCAL, 0) for name in [*SERVERS, *UDP_SERVERS]]
+    for program in running:
+        assert program.address
+    for program in running:
+        status, _, errors = program.interrupt()
+        assert status in INTERRUPTED
+        assert errors == ""
+
+
+@needs_signals
+def test_an_interrupt_ends_clients_that_wait_quietly(start: Start) -> None:
+    names = [name for name in CLIENTS if name != "udp_echo_client"]
+    with socket.create_server((LOCAL, 0)) as silent, framing.open_datagram((LOCAL, 0)) as sock:
+        silent.settimeout(TIMEOUT)
+        sock.settimeout(TIMEOUT)
+        running = []
+        for name in names:
+            program = start(name, *CLIENTS[name], *silent.getsockname())
+            program.type("hello")
+            running.append(program)
+        accepted = [silent.accept()[0] for _ in names]
+        for conn in accepted:
+            assert conn.recv(1)  # so the program is past its beginning
+        for name in ("udp_echo_client", "udp_broadcast_sender"):
+            running.append(start(name, *sock.getsockname()))
+            running[-1].type("hello")
+            framing.recv_datagram(sock)
+        for program in running:
+            status, _, errors = program.interrupt()
+            assert (status in INTERRUPTED, errors) == (True, "")
+        for conn in accepted:
+            conn.close()
+
+
+# All TCP servers
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_server_outlives_whatever_its_clients_do(start: Start, name: str) -> None:
+    server = start(name, LOCAL, 0)
+    address = server.address
+    for behaviour in (b"", b"\0\0\0\5he", b"\xff" * 100, b"GET", b"\r\n\r\n", b"\0" * 20):
+        with connect(address) as conn:  # leaves
+            conn.sendall(behaviour)
+        with connect(address) as conn:  # resets the connection
+            conn.sendall(behaviour)
+            conn.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    for _ in range(2):
+        with connect(address) as conn:
+            SERVERS[name](conn)
+    server.process.terminate()
+    assert "Traceback" not in server.end()[2]
+
+
+@pytest.mark.parametrize("name", [name for name in SERVERS if name not in SERIAL])
+def test_clients_are_served_at_the_same_time(start: Start, name: str) -> None:
+    address = start(name, LOCAL, 0).address
+    with connect(address) as silent, connect(address) as first, connect(address) as second:
+        silent.sendall(b"\0")
+        SERVERS[name](second)
+        SERVERS[name](first)
+
+
+@pytest.mark.parametrize("name", SERIAL)
+def test_a_serial_server_takes_the_next_client_when_the_first_has_left(
+    start: Start, name: str
+) -> None:
+    address = start(name, LOCAL, 0).address
+    with connect(address) as first, connect(address) as second:
+        SERVERS[name](first)
+        first.close()
+        SERVERS[name](second)
+
+
+@pytest.mark.parametrize(
+    ("name", "wire", "answer"),
+    [
+        *((name, b"\0\0\0\3abc\0\0\0\1d", b"\0\0\0\3ABC\0\0\0\1D") for name in ECHO_SERVERS),
+        ("record_server", RECORD.encode((7, b"bob", 1)), RECORD.encode((7, b"ok", 0))),
+        ("chat_server", "粘包\nbye\n".encode(), "* 粘包 is here\n".encode()),
+        ("http_server", b"HEAD /x HTTP/1.1\r\nHost: a\r\n\r\n", b"HTTP/1.1 404"),
+    ],
+)
+def test_bytes_may_drip_in_one_by_one(start: Start, name: str, wire: bytes, answer: bytes) -> None:
+    with connect(start(name, LOCAL, 0).address) as conn:
+        conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in wire:
+            conn.sendall(bytes([byte]))
+        assert recv_exactly(conn, len(answer)) == answer
+
+
+# 1, 10, 11: what one program shows by itself
+
+
+def test_sticky_packets_are_seen_and_cured(start: Start) -> None:
+    status, lines, errors = start("sticky_packets").end()
+    assert (status, errors) == (0, "")
+    shown = {line.partition(":")[0]: line.partition(": ")[2] for line in lines[::2]}
+    assert shown["three quick sends"].endswith("received 1, not what was sent:")
+    assert shown["three sends with a delay"].endswith("received 1, not what was sent:")
+    assert re.match(r"sent 1, received \d\d+, not what", shown["one large send"])
+    assert shown["three quick send_msg"] == "sent 3, received 3, as sent:"
+    assert shown["one large send_msg"] == "sent 1, received 1, as sent:"
+
+
+def test_socket_options_are_read_and_set(start: Start) -> None:
+    status, lines, errors = start("socket_options").end()
+    assert (status, errors) == (0, "")
+    text = "\n".join(lines)
+    for option in ("SO_REUSEADDR", "SO_BROADCAST", "SO_KEEPALIVE", "TCP_NODELAY"):
+        assert re.search(rf"^{option} +0 -> [1-9]", text, re.MULTILINE), option
+    assert re.search(r"SO_RCVBUF +\d+ -> (50000|100000) ", text)
+    assert re.search(r"client.type +SOCK_STREAM ", text)
+
+
+def test_what_recv_and_send_do_is_shown(start: Start) -> None:
+    status, lines, errors = start("recv_and_send").end()
+    assert (status, errors) == (0, "")
+    text = "\n".join(lines)
+    assert "recv(2): b'he'\nrecv(100): b'llo'" in text
+    assert "recv_msg: b'bye' and recv: b'' b''" in text
+    assert "EndOfStreamError" in text
+    assert re.search(r"send number \d+: (BrokenPipe|Connection\w+)Error", text)
+    assert re.search(r"send\(10,000,000 bytes\) returned [\d,]+; in all [\d,]+; then", text)
+    assert "sendall(10,000,000 bytes): TimeoutError" in text
+    assert re.search(r"still to be sent: [1-9][\d,]+", text)
+
+
+# 2, 12, 13: the TCP echo, and its relatives
+
+
+@pytest.mark.parametrize("name", ECHO_SERVERS)
+def test_lines_are_echoed_in_upper_case(start: Start, name: str) -> None:
+    address = start(name, LOCAL, 0).address
+    assert start("asyncio_client", *address).end() == (0, ["HELLO", "HOW ARE YOU?", "BYE"], "")
+    client = start("tcp_echo_client", *address)
+    for line, answer in [("hello", "HELLO"), ("", ""), ("粘包 hello", "粘包 HELLO")]:
+        client.type(line)
+        assert client.line() == answer
+    assert client.end() == (0, [], "")
+
+
+def test_a_client_that_is_killed_leaves_the_server_to_the_next_one(start: Start) -> None:
+    address = start("tcp_echo_server", LOCAL, 0).address
+    first = start("tcp_echo_client", *address)
+    first.type("one")
+    assert first.line() == "ONE"
+    second = start("tcp_echo_client", *address)
+    second.type("two")
+    first.kill()
+    assert second.line() == "TWO"
+    assert second.end() == (0, [], "")
+
+
+@pytest.mark.parametrize("name", ["tcp_echo_client", "asyncio_client", "chat_client"])
+@pytest.mark.parametrize("sent", [b"", b"\0\0\0\5he"])
+def test_a_client_tells_of_a_server_that_has_gone(start: Start, name: str, sent: bytes) -> None:
+    with socket.create_server((LOCAL, 0)) as server:
+        server.settimeout(TIMEOUT)
+        client = start(name, *CLIENTS[name], *server.getsockname())
+        client.type("hello")
+        conn, _ = server.accept()
+        with conn:
+            assert conn.recv(1)
+            conn.sendall(sent)
+            conn.shutdown(socket.SHUT_WR)
+            client.process.wait(TIMEOUT)
+    status, _, errors = client.end()
+    assert status == 1
+    assert errors
+    assert "\n" not in errors
+
+
+@needs_unix
+def test_a_unix_socket_carries_the_echo(start: Start, tmp_path: Path) -> None:
+    path = tmp_path / "echo"
+    server = start("unix_echo_server", path)
+    assert str(path) in server.line()
+    client = start("unix_echo_client", path)
+    client.type("hello", "how are you?")
+    assert client.end() == (0, ["HELLO", "HOW ARE YOU?"], "")
+    with socket.socket(socket.AF_UNIX) as cut:
+        cut.connect(str(path))
+        cut.sendall(b"\0\0\0\5he")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(TIMEOUT)
+        sock.connect(str(path))
+        ask_echo(sock)
+    second = start("unix_echo_server", path)
+    status, _, errors = second.end()
+    assert status == 1
+    assert "in use" in errors
+    status, _, errors = server.interrupt()
+    assert (status, errors) == (0, "")
+    assert not path.exists()
+
+
+@needs_unix
+def test_a_unix_server_replaces_a_dead_socket_and_nothing_else(
+    start: Start, tmp_path: Path
+) -> None:
+    path = tmp_path / "echo"
+    killed = start("unix_echo_server", path)
+    assert killed.line()
+    killed.kill()
+    assert path.exists()
+    assert str(path) in start("unix_echo_server", path).line()
+    precious = tmp_path / "precious"
+    precious.write_text("not a socket")
+    assert start("unix_echo_server", precious).end()[0] == 1
+    assert precious.read_text() == "not a socket"
+    status, _, errors = start("unix_echo_client", precious).end()
+    assert status == 1
+    assert str(precious) in errors
+
+
+@pytest.mark.parametrize("name", ["asyncio_server", "selectors_server", "tcp_echo_threaded"])
+def test_a_client_that_takes_no_answers_does_not_keep_others_waiting(
+    start: Start, name: str
+) -> None:
+    address = start(name, LOCAL, 0).address
+    with connect(address) as greedy, connect(address) as other:
+        greedy.settimeout(0.2)
+        with pytest.raises(TimeoutError):  # so the server does not take everything in, either
+            while True:
+                greedy.sendall(b"\0\1\0\0" + b"x" * 65_536)
+        ask_echo(other)
+        greedy.settimeout(TIMEOUT)
+        for _ in range(20):
+            assert recv_msg(greedy) == b"X" * 65_536
+
+
+# 3, 5, 6: UDP
+
+
+def test_udp_clients_are_answered_in_upper_case(start: Start) -> None:
+    server = start("udp_echo_server", LOCAL, 0)
+    address = server.address
+    with framing.open_datagram() as gone:
+        framing.send_datagram(gone, b"x" * 60_000, address)  # and is closed before the answer
+    clients = [start("udp_echo_client", *address) for _ in range(2)]
+    for client in clients:
+        client.type("hello", "", "粘包 hello")
+    for client in clients:
+        assert client.end() == (0, ["HELLO", "", "粘包 HELLO"], "")
+
+
+def test_a_udp_client_asks_again_and_knows_late_answers(start: Start) -> None:
+    with framing.open_datagram((LOCAL, 0)) as server:
+        server.settimeout(TIMEOUT)
+        client = start("udp_echo_client", *server.getsockname())
+        client.type("one", "two")
+        first, address = framing.recv_datagram(server)
+        again, _ = framing.recv_datagram(server)  # no answer came in time
+        assert first == again == b"1 one"
+        framing.send_datagram(server, b"1 ONE", address)
+        assert framing.recv_datagram(server).data == b"2 two"
+        framing.send_datagram(server, b"1 ONE", address)  # the second answer to the first
+        framing.send_datagram(server, b"2 TWO", address)
+        assert client.end() == (0, ["ONE", "TWO"], "")
+
+
+def test_two_chat_over_udp_and_bye_ends_both(start: Start) -> None:
+    here, there = unused_port(socket.SOCK_DGRAM), unused_port(socket.SOCK_DGRAM)
+    alice = start("udp_chat", LOCAL, here, LOCAL, there)
+    assert alice.line()
+    alice.type("anybody?")  # nobody yet, which is no error
+    bob = start("udp_chat", LOCAL, there, LOCAL, here)
+    assert bob.line()
+    with framing.open_datagram() as stranger:
+        framing.send_datagram(stranger, b"I am not bob", (LOCAL, here))
+    bob.type("hello alice", "粘包")
+    assert [alice.line(), alice.line()] == ["hello alice", "粘包"]
+    alice.type("hello bob", "\x1b[2J")
+    assert [bob.line(), bob.line()] == ["hello bob", r"'\x1b[2J'"]
+    alice.type("bye")
+    assert bob.process.wait(TIMEOUT) == 0  # though its standard input is open
+    assert alice.process.wait(TIMEOUT) == 0
+    assert bob.end() == (0, ["the other has left"], "")
+    assert alice.end() == (0, [], "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux broadcasts on loopback")
+def test_all_receivers_get_a_broadcast(start: Start) -> None:
+    first = start("udp_broadcast_receiver", "127.255.255.255", 0)
+    _, port = first.address
+    others = [start("udp_broadcast_receiver", "127.255.255.255", port) for _ in range(2)]
+    for receiver in others:
+        assert receiver.address == ("127.255.255.255", port)
+    sender = start("udp_broadcast_sender", "127.255.255.255", port)
+    sender.type("hello all", "\a")
+    assert sender.end() == (0, [], "")
+    for receiver in [first, *others]:
+        assert receiver.line() == "127.0.0.1: hello all"
+        assert receiver.line() == r"127.0.0.1: '\x07'"
+
+
+# 4: the chat
+
+
+def join_chat(address: tuple[str, int], name: str) -> MessageSocket[str]:
+    messages = framing.connect(address, LineFramer(), timeout=TIMEOUT)
+    messages.send(name)
+    assert messages.recv() == f"* {name} is here"
+    return messages
+
+
+def test_people_chat_at_the_same_time_and_bye_leaves(start: Start) -> None:
+    address = start("chat_server", LOCAL, 0).address
+    alice = start("chat_client", "alice", *address)
+    assert alice.line() == "* alice is here"
+    bob = start("chat_client", "鲍勃", *address)
+    assert [alice.line(), bob.line()] == ["* 鲍勃 is here"] * 2
+    also_alice = start("chat_client", "alice", *address)
+    also_alice.process.wait(TIMEOUT)
+    status, lines, errors = also_alice.end()
+    assert (status, errors) == (1, "the server has closed the connection")
+    assert lines == ["* this name is taken, or is not 1 to 20 printable characters"]
+    alice.type("hello", "how are you?")
+    assert [bob.line(), bob.line()] == ["alice: hello", "alice: how are you?"]
+    bob.type("fine", "\x1b[2J", "bye")
+    assert alice.line() == "鲍勃: fine"
+    assert alice.line() == ascii("鲍勃: \x1b[2J")
+    assert alice.line() == "* 鲍勃 has left"
+    assert bob.process.wait(TIMEOUT) == 0
+    assert bob.end() == (0, [], "")
+    assert alice.end() == (0, [], "")  # the end of its standard input leaves too
+
+
+def test_a_chat_client_that_is_killed_does_not_disturb_the_others(start: Start) -> None:
+    server = start("chat_server", LOCAL, 0)
+    address = server.address
+    with join_chat(address, "alice") as alice:
+        bob = start("chat_client", "bob", *address)
+        assert bob.line() == alice.recv() == "* bob is here"
+        with connect(address) as garbage:
+            garbage.sendall(b"\xff\n")
+        bob.kill()
+        assert alice.recv() == "* bob has left"
+        with join_chat(address, "bob") as again:
+            assert alice.recv() == "* bob is here"
+            again.send("still here")
+            assert alice.recv() == "bob: still here"
+
+
+def test_a_chat_client_sees_the_server_go(start: Start) -> None:
+    server = start("chat_server", LOCAL, 0)
+    client = start("chat_client", "alice", *server.address)
+    assert client.line()
+    server.kill()
+    client.process.wait(TIMEOUT)  # though its standard input is open
+    status, _, errors = client.end()
+    assert status == 1
+    assert errors
+
+
+def test_fifty_chat_and_nothing_is_lost_or_mixed(start: Start) -> None:
+    address = start("chat_server", LOCAL, 0).address
+    names = [f"n{number}" for number in range(50)]
+    members = {name: join_chat(address, name) for name in names}
+    texts = [f"{number} " + "x" * 50 for number in range(5)]
+
+    def talk(name: str) -> None:
+        heard: dict[str, list[str]] = {other: [] for other in names if other != name}
+        members[name].send_many(texts)
+        while any(len(each) < len(texts) for each in heard.values()):
+            line = members[name].recv()
+            if not line.startswith("*"):
+                other, _, text = line.partition(": ")
+                heard[other].append(text)
+        assert all(each == texts for each in heard.values())
+
+    try:
+        in_parallel([lambda name=name: talk(name) for name in names])  # type: ignore[misc]
+    finally:
+        for messages in members.values():
+            messages.sock.close()
+
+
+# 7: records
+
+
+def test_a_record_goes_over_tcp_and_over_udp(start: Start) -> None:
+    tcp, udp = start("record_server", LOCAL, 0), start("record_server", LOCAL, 0, "--udp")
+    tcp_address, udp_address = tcp.address, udp.address
+    with framing.open_datagram() as garbage:
+        for data in (b"", b"x" * 10, b"x" * 12):
+            framing.send_datagram(garbage, data, udp_address)
+    clients = [
+        start("record_client", 7, "alice", -1, *tcp_address),
+        start("record_client", 65_535, "eight888", 127, *tcp_address),
+        start("record_client", 7, "粘包", -1, *udp_address, "--udp"),
+        start("record_client", 8, "bob", 1, *udp_address, "--udp"),
+    ]
+    assert [client.end() for client in clients] == [
+        (0, [f"{number} ok 0"], "") for number in (7, 65_535, 7, 8)
+    ]
+    assert {tcp.line(), tcp.line()} == {"7 'alice' -1", "65535 'eight888' 127"}
+    lines = [udp.line() for _ in range(5)]
+    assert all(line.startswith("a client was lost: ") for line in lines[:3])
+    assert {*lines[3:]} == {r"7 '\u7c98\u5305' -1", "8 'bob' 1"}
+
+
+# 9: HTTP
+
+
+@pytest.fixture
+def site(start: Start) -> str:
+    host, port = start("http_server", LOCAL, 0).address
+    return f"http://{host}:{port}"
+
+
+def test_the_http_client_gets_a_page_of_a_real_server(start: Start, tmp_path: Path) -> None:
+    page = "<h1>粘包</h1>\n" + "<p>a line</p>\n" * 20_000
+    (tmp_path / "page.html").write_text(page, encoding="utf-8", newline="\n")
+    server = Program(["-u", "-m", "http.server", "0", "-b", LOCAL, "-d", str(tmp_path)])
+    try:
+        address = server.address
+        found = start("http_client", *address, "/page.html")
+        missing = start("http_client", *address, "/nothing.html")
+        status, lines, head = found.end()
+        assert status == 0
+        assert "\n".join([*lines, ""]) == page
+        assert head.startswith("HTTP/1.0 200 OK\n")
+        status, lines, head = missing.end()
+        assert status == 1
+        assert "404" in lines[-1] + head.splitlines()[-1]
+    finally:
+        server.kill()
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe", "ended after 2"),
+        (b"HTTP/1.1 200 OK\r\nContent-Le", "ended after"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "no Content-Length"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n", "no Content-Length"),
+        (b"SSH-2.0-x\r\n\r\n", "no answer of HTTP"),
+        (b"", "ended"),
+        (b"x" * 70_000, "65536"),
+    ],
+)
+def test_the_http_client_tells_of_an_answer_it_cannot_use(
+    start: Start, answer: bytes, reason: str
+) -> None:
+    with socket.create_server((LOCAL, 0)) as server:
+        server.settimeout(TIMEOUT)
+        client = start("http_client", *server.getsockname())
+        conn, _ = server.accept()
+        with conn:
+            recv_msg(conn, framer=framing.DelimiterFramer(b"\r\n\r\n"))
+            conn.sendall(answer)
+            conn.shutdown(socket.SHUT_WR)
+            client.process.wait(TIMEOUT)
+    status, lines, errors = client.end()
+    assert (status, lines) == (1, [])
+    assert reason in errors
+    assert "\n" not in errors
+
+
+def test_the_two_http_programs_understand_one_another(start: Start) -> None:
+    address = start("http_server", LOCAL, 0).address
+    status, lines, _ = start("http_client", *address, "/about").end()
+    assert status == 0
+    assert "粘包" in lines[0]
+
+
+def test_the_http_server_keeps_a_connection_until_it_is_asked_not_to(start: Start) -> None:
+    with connect(start("http_server", LOCAL, 0).address) as conn:
+        requests = [
+            (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"200 OK"),
+            (b"HEAD / HTTP/1.1\r\nHOST: a\r\n\r\n", b"200 OK"),
+            (b"GET http://a/?q HTTP/1.1\r\nHost: a\r\nAccept: x\r\nAccept: y\r\n\r\n", b"200 OK"),
+            (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi", b"405 Method Not"),
+            (b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: Close\r\n\r\n", b"404 Not Found"),
+        ]
+        conn.sendall(b"".join(request for request, _ in requests))  # all before the first answer
+        for request, status in requests:
+            head, body = receive_http(conn, only_head=request.startswith(b"HEAD"))
+            assert head.startswith(b"HTTP/1.1 " + status)
+            assert (b"\r\nAllow: GET, HEAD" in head) == status.startswith(b"405")
+            assert bool(body) != request.startswith(b"HEAD")
+        assert conn.recv(1) == b""
+
+
+@pytest.mark.parametrize(
+    "request_head",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",  # RFC 9112 section 3.2: without a Host
+        b"GET /\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/2.0\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost : a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"GET http://[ HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"x" * 20_000,
+    ],
+)
+def test_the_http_server_refuses_what_it_cannot_follow(start: Start, request_head: bytes) -> None:
+    address = start("http_server", LOCAL, 0).address
+    with connect(address) as conn:
+        conn.sendall(request_head)
+        head, _ = receive_http(conn)
+        assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+        assert b"\r\nConnection: close" in head
+
+
+CURL = shutil.which("curl")
+CHROMIUM = next(filter(shutil.which, ["chromium", "chromium-browser", "google-chrome"]), None)
+
+
+@pytest.mark.skipif(CURL is None, reason="curl is not installed")
+def test_curl_shows_the_page(site: str) -> None:
+    def curl(*arguments: str) -> str:
+        done = subprocess.run(
+            [str(CURL), "-sS", "--noproxy", "*", "--max-time", str(TIMEOUT), *arguments],
+            capture_output=True,
+            check=True,
+            timeout=TIMEOUT,
+        )
+        return done.stdout.decode()
+
+    assert "<h1>It works</h1>" in curl(f"{site}/")
+    assert curl("-I", f"{site}/").startswith("HTTP/1.1 200 OK")
+    assert curl("-i", f"{site}/nothing").startswith("HTTP/1.1 404 Not Found")
+    assert curl("-i", "-d", "x" * 10_000, f"{site}/").startswith("HTTP/1.1 405 Method Not Allowed")
+    # One connection was enough for three pages.
+    told = curl("-w", "<%{num_connects}>", f"{site}/", f"{site}/about", f"{site}/nothing")
+    assert re.findall("<([0-9])>", told) == ["1", "0", "0"]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_a_browser_shows_the_page(site: str, tmp_path: Path) -> None:
+    options = [
+        "--headless",
+        "--no-sandbox",  # which root needs, and tests may run as root
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--no-proxy-server",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        f"--user-data-dir={tmp_path}",
+        "--dump-dom",
+    ]
+    done = subprocess.run(
+        [str(CHROMIUM), *options, f"{site}/about"],
+        capture_output=True,
+        check=True,
+        timeout=TIMEOUT,
+    )
+    assert "<p>A blank line ends the head. 粘包</p>" in done.stdout.decode()
