@@ -21,12 +21,13 @@ INTERRUPTED = {0, 130, -signal.SIGINT}  # the last is what shells show as 130
 class Program:
     """A running program.  Warnings of it, such as of a socket left open, count as errors."""
 
-    def __init__(self, command: list[str]) -> None:
+    def __init__(self, command: list[str], folder: Path | None = None) -> None:
         self.process = subprocess.Popen(
             [sys.executable, *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            cwd=folder,
             env=os.environ | {"PYTHONUTF8": "1", "COLUMNS": "80"},
         )
         assert self.process.stdin is not None
@@ -77,9 +78,9 @@ class Program:
         self.end()
 
 
-def example(name: str, *arguments: object) -> Program:
+def example(name: str, *arguments: object, folder: Path | None = None) -> Program:
     path = str(EXAMPLES / f"{name}.py")
-    return Program(["-X", "dev", "-W", "error", path, *map(str, arguments)])
+    return Program(["-W", "error", path, *map(str, arguments)], folder)
 
 
 def _lines_of(stream: IO[bytes]) -> tuple[Queue[str | None], threading.Thread]:

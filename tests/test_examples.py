@@ -12,12 +12,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import monotonic
 from typing import Protocol
 
 import pytest
 
 import framing
 from framing import LineFramer, MessageSocket, StructFramer, recv_msg, send_msg
+from framing.files import recv_file, send_file
 
 from .programs import EXAMPLES, INTERRUPTED, TIMEOUT, Program, example
 
@@ -33,7 +35,7 @@ NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py"))
 
 
 class Start(Protocol):
-    def __call__(self, name: str, *arguments: object) -> Program: ...
+    def __call__(self, name: str, *arguments: object, folder: Path | None = None) -> Program: ...
 
 
 @pytest.fixture
@@ -41,13 +43,17 @@ def start() -> Iterator[Start]:
     """Start programs, and leave none of them behind."""
     running: list[Program] = []
 
-    def begin(name: str, *arguments: object) -> Program:
-        running.append(example(name, *arguments))
+    def begin(name: str, *arguments: object, folder: Path | None = None) -> Program:
+        running.append(example(name, *arguments, folder=folder))
         return running[-1]
 
     yield begin
     for program in running:
         program.kill()
+
+
+def start_server(start: Start, name: str, host: str = LOCAL, port: int = 0) -> Program:
+    return start(name, *GIVEN.get(name, []), host, port)
 
 
 def connect(address: tuple[str, int]) -> socket.socket:
@@ -123,6 +129,14 @@ def recv_exactly(sock: socket.socket, size: int) -> bytes:
     return data
 
 
+def ask_files(sock: socket.socket) -> None:
+    request = framing.HeaderMessage({"command": "get", "file": "nothing"}, b"")
+    for _ in range(2):
+        send_msg(sock, request, framer=framing.HeaderBodyFramer())
+        answer = recv_msg(sock, framer=framing.HeaderBodyFramer())
+        assert answer.header["reason"] == "there is no file 'nothing'"
+
+
 SERVERS: dict[str, Callable[[socket.socket], None]] = {
     "tcp_echo_server": ask_echo,
     "tcp_echo_threaded": ask_echo,
@@ -131,10 +145,12 @@ SERVERS: dict[str, Callable[[socket.socket], None]] = {
     "record_server": ask_record,
     "chat_server": ask_chat,
     "http_server": ask_http,
+    "file_server": ask_files,
 }
+# What comes before the host and the port of a server, and of a client.
+GIVEN: dict[str, list[object]] = {"file_server": [EXAMPLES]}
 ECHO_SERVERS = [name for name, ask in SERVERS.items() if ask is ask_echo]
 SERIAL = {"tcp_echo_server", "record_server"}
-# Clients, and what comes before the host and the port.
 CLIENTS: dict[str, list[object]] = {
     "tcp_echo_client": [],
     "asyncio_client": [],
@@ -142,6 +158,7 @@ CLIENTS: dict[str, list[object]] = {
     "chat_client": ["alice"],
     "record_client": [7, "alice", 1],
     "http_client": [],
+    "file_client": ["get", "something"],
 }
 UDP_SERVERS = ["udp_echo_server", "udp_chat", "udp_broadcast_receiver"]
 
@@ -159,7 +176,10 @@ def test_every_program_is_shown_in_the_documentation() -> None:
 
 def test_wrong_usage_is_one_line_and_exit_status_2(start: Start) -> None:
     wrong: dict[str, list[object]] = {
-        **{name: [LOCAL, 70_000] for name in [*SERVERS, *UDP_SERVERS, "socket_options"]},
+        **{
+            name: [*GIVEN.get(name, []), LOCAL, 70_000]
+            for name in [*SERVERS, *UDP_SERVERS, "socket_options"]
+        },
         **{name: [*given, LOCAL, "http"] for name, given in CLIENTS.items()},
         "udp_broadcast_sender": [LOCAL, -1],
         "sticky_packets": ["x"],
@@ -171,6 +191,8 @@ def test_wrong_usage_is_one_line_and_exit_status_2(start: Start) -> None:
     running = {name: start(name, *arguments) for name, arguments in wrong.items()}
     running["a name too long"] = start("record_client", 7, "somebody else", 1)
     running["a number too large"] = start("record_client", 70_000, "alice", 1)
+    running["a directory that is none"] = start("file_server", EXAMPLES / "tcp_echo_server.py")
+    running["a file that is none"] = start("file_client", "put", EXAMPLES)
     running["a path with a space"] = start("http_client", LOCAL, 9, "/a b")
     for name, program in running.items():
         status, lines, errors = program.end()
@@ -184,10 +206,10 @@ def test_what_is_wrong_with_an_address_is_one_line_and_exit_status_1(start: Star
     taken, udp_taken = socket.create_server((LOCAL, 0)), framing.open_datagram((LOCAL, 0))
     with taken, udp_taken:
         port, udp_port = taken.getsockname()[1], udp_taken.getsockname()[1]
-        running = [start(name, LOCAL, port) for name in SERVERS]
+        running = [start_server(start, name, LOCAL, port) for name in SERVERS]
         running += [start(name, LOCAL, udp_port) for name in UDP_SERVERS]
         running.append(start("record_server", LOCAL, udp_port, "--udp"))
-        running += [start(name, "no..host", 0) for name in [*SERVERS, *UDP_SERVERS]]
+        running += [start_server(start, name, "no..host", 0) for name in [*SERVERS, *UDP_SERVERS]]
         running += [start(name, *given, "no..host", port) for name, given in CLIENTS.items()]
         running.append(start("udp_broadcast_sender", "no..host", port))
         for program in running:
@@ -210,7 +232,7 @@ def test_nobody_listening_is_one_line_and_exit_status_1(start: Start) -> None:
 
 @needs_signals
 def test_an_interrupt_ends_servers_quietly(start: Start) -> None:
-    running = [start(name, LOCAL, 0) for name in [*SERVERS, *UDP_SERVERS]]
+    running = [start_server(start, name) for name in [*SERVERS, *UDP_SERVERS]]
     for program in running:
         assert program.address
     for program in running:
@@ -249,7 +271,7 @@ def test_an_interrupt_ends_clients_that_wait_quietly(start: Start) -> None:
 
 @pytest.mark.parametrize("name", SERVERS)
 def test_a_server_outlives_whatever_its_clients_do(start: Start, name: str) -> None:
-    server = start(name, LOCAL, 0)
+    server = start_server(start, name)
     address = server.address
     for behaviour in (b"", b"\0\0\0\5he", b"\xff" * 100, b"GET", b"\r\n\r\n", b"\0" * 20):
         with connect(address) as conn:  # leaves
@@ -266,7 +288,7 @@ def test_a_server_outlives_whatever_its_clients_do(start: Start, name: str) -> N
 
 @pytest.mark.parametrize("name", [name for name in SERVERS if name not in SERIAL])
 def test_clients_are_served_at_the_same_time(start: Start, name: str) -> None:
-    address = start(name, LOCAL, 0).address
+    address = start_server(start, name).address
     with connect(address) as silent, connect(address) as first, connect(address) as second:
         silent.sendall(b"\0")
         SERVERS[name](second)
@@ -277,7 +299,7 @@ def test_clients_are_served_at_the_same_time(start: Start, name: str) -> None:
 def test_a_serial_server_takes_the_next_client_when_the_first_has_left(
     start: Start, name: str
 ) -> None:
-    address = start(name, LOCAL, 0).address
+    address = start_server(start, name).address
     with connect(address) as first, connect(address) as second:
         SERVERS[name](first)
         first.close()
@@ -291,10 +313,11 @@ def test_a_serial_server_takes_the_next_client_when_the_first_has_left(
         ("record_server", RECORD.encode((7, b"bob", 1)), RECORD.encode((7, b"ok", 0))),
         ("chat_server", "粘包\nbye\n".encode(), "* 粘包 is here\n".encode()),
         ("http_server", b"HEAD /x HTTP/1.1\r\nHost: a\r\n\r\n", b"HTTP/1.1 404"),
+        ("file_server", b'\0\0\0\x0a{"size":0}', b"\0\0\0"),
     ],
 )
 def test_bytes_may_drip_in_one_by_one(start: Start, name: str, wire: bytes, answer: bytes) -> None:
-    with connect(start(name, LOCAL, 0).address) as conn:
+    with connect(start_server(start, name).address) as conn:
         conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for byte in wire:
             conn.sendall(bytes([byte]))
@@ -343,7 +366,7 @@ def test_what_recv_and_send_do_is_shown(start: Start) -> None:
 
 @pytest.mark.parametrize("name", ECHO_SERVERS)
 def test_lines_are_echoed_in_upper_case(start: Start, name: str) -> None:
-    address = start(name, LOCAL, 0).address
+    address = start_server(start, name).address
     assert start("asyncio_client", *address).end() == (0, ["HELLO", "HOW ARE YOU?", "BYE"], "")
     client = start("tcp_echo_client", *address)
     for line, answer in [("hello", "HELLO"), ("", ""), ("粘包 hello", "粘包 HELLO")]:
@@ -430,7 +453,7 @@ def test_a_unix_server_replaces_a_dead_socket_and_nothing_else(
 def test_a_client_that_takes_no_answers_does_not_keep_others_waiting(
     start: Start, name: str
 ) -> None:
-    address = start(name, LOCAL, 0).address
+    address = start_server(start, name).address
     with connect(address) as greedy, connect(address) as other:
         greedy.settimeout(0.2)
         with pytest.raises(TimeoutError):  # so the server does not take everything in, either
@@ -611,6 +634,90 @@ def test_a_record_goes_over_tcp_and_over_udp(start: Start) -> None:
     lines = [udp.line() for _ in range(5)]
     assert all(line.startswith("a client was lost: ") for line in lines[:3])
     assert {*lines[3:]} == {r"7 '\u7c98\u5305' -1", "8 'bob' 1"}
+
+
+# 8: files
+
+
+def test_files_are_stored_and_served_by_name(start: Start, tmp_path: Path) -> None:
+    stored, here = tmp_path / "stored", tmp_path / "here"
+    stored.mkdir()
+    here.mkdir()
+    (tmp_path / "secret").write_text("not for you")
+    address = start("file_server", stored, LOCAL, 0).address
+    contents = {"粘包.bin": os.urandom(3_000_000), "empty.txt": b""}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    for client in [start("file_client", "put", tmp_path / name, *address) for name in contents]:
+        status, lines, errors = client.end()
+        assert (status, lines) == (0, []), errors
+        assert "100%" in errors or re.search(r"([\d,]+) of \1 bytes$", errors)
+    for client in [start("file_client", "get", name, *address, folder=here) for name in contents]:
+        status, lines, errors = client.end()
+        assert (status, lines) == (0, []), errors
+    for name, content in contents.items():
+        assert (stored / name).read_bytes() == (here / name).read_bytes() == content
+    (stored / ".hidden").write_text("not for you")
+    refused = [
+        start("file_client", "put", tmp_path / "empty.txt", *address),
+        *(start("file_client", "get", name, *address) for name in ("../secret", ".hidden", "x")),
+    ]
+    for client in refused:
+        status, _, errors = client.end()
+        assert status == 1
+        assert errors.splitlines()[-1].startswith("the server refuses: ")
+    assert sorted(path.name for path in stored.iterdir()) == sorted([*contents, ".hidden"])
+
+
+def test_an_upload_that_is_cut_leaves_nothing(start: Start, tmp_path: Path) -> None:
+    server = start("file_server", tmp_path, LOCAL, 0)
+    address = server.address
+    framer = framing.HeaderBodyFramer()
+    put = framer.encode(framing.HeaderMessage({"command": "put"}, b""))
+    file = framer.encode(framing.HeaderMessage({"name": "a.txt"}, b"x" * 1000))
+    with connect(address) as cut, connect(address) as goes_on:
+        for conn in (cut, goes_on):
+            conn.sendall(put + file[:-1])
+        cut.close()
+        with connect(address) as other:
+            ask_files(other)
+        goes_on.sendall(file[-1:])
+        assert recv_msg(goes_on, framer=framer).header["ok"] is True
+        assert server.line()
+        goes_on.sendall(put + file.replace(b"a.txt", b"b.txt")[:-1])
+        deadline = monotonic() + TIMEOUT
+        while len(list(tmp_path.iterdir())) < 2:  # until the server has begun to write
+            assert monotonic() < deadline
+        status, _, errors = server.interrupt()
+        assert (status, errors) == (0, "")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_fifty_upload_and_download_and_nothing_is_lost_or_mixed(
+    start: Start, tmp_path: Path
+) -> None:
+    stored = tmp_path / "stored"
+    stored.mkdir()
+    address = start("file_server", stored, LOCAL, 0).address
+    connected = threading.Barrier(50)
+
+    def carry(number: int) -> None:
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        source = tmp_path / f"{number}.bin"
+        source.write_bytes(os.urandom(100_000 + number))
+        with framing.connect(address, framing.HeaderBodyFramer(), timeout=TIMEOUT) as messages:
+            connected.wait(TIMEOUT)
+            messages.send(framing.HeaderMessage({"command": "put"}, b""))
+            send_file(messages, source)
+            assert messages.recv().header["ok"] is True
+            messages.send(framing.HeaderMessage({"command": "get", "file": source.name}, b""))
+            assert messages.recv().header["ok"] is True
+            received = recv_file(messages, folder)
+        assert received.read_bytes() == source.read_bytes()
+
+    in_parallel([lambda number=number: carry(number) for number in range(50)])  # type: ignore[misc]
+    assert len(list(stored.iterdir())) == 50
 
 
 # 9: HTTP

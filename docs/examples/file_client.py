@@ -1,0 +1,87 @@
+"""A client of file_server.py: it uploads a file, or downloads one by its name.
+
+For example: file_client.py put photo.jpg, and then file_client.py get photo.jpg in another
+directory. The progress bar is tqdm's where that is installed, and a line of numbers otherwise.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import framing
+from framing.files import recv_file, send_file
+
+TIMEOUT = 30.0  # seconds, for each wait: not for the whole file
+
+
+def main() -> None:
+    """Carry one file."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("command", choices=["put", "get"])
+    parser.add_argument("file", help="a path to put, a name to get into the current directory")
+    parser.add_argument("host", nargs="?", default="127.0.0.1")
+    parser.add_argument("port", nargs="?", default=9000, type=port)
+    options = parser.parse_args()
+    if options.command == "put" and not Path(options.file).is_file():
+        parser.error(f"there is no file {options.file}")
+    carry = put if options.command == "put" else get
+    address = (options.host, options.port)
+    try:
+        with framing.connect(address, framing.HeaderBodyFramer(), timeout=TIMEOUT) as messages:
+            carry(messages, options.file)
+    except (OSError, ValueError, framing.FramingError) as error:
+        sys.exit(f"{options.host}:{options.port}: {error}")
+    except KeyboardInterrupt:  # recv_file() has removed what there was of the file
+        sys.exit(130)
+
+
+def put(messages: framing.MessageSocket[framing.HeaderMessage], file: str) -> None:
+    """Upload a file."""
+    messages.send(framing.HeaderMessage({"command": "put"}, b""))
+    send_file(messages, file, checksum=True, progress=progress_bar())
+    check(messages.recv())
+
+
+def get(messages: framing.MessageSocket[framing.HeaderMessage], name: str) -> None:
+    """Download a file."""
+    messages.send(framing.HeaderMessage({"command": "get", "file": name}, b""))
+    check(messages.recv())
+    recv_file(messages, Path.cwd(), progress=progress_bar())
+
+
+def check(answer: framing.HeaderMessage) -> None:
+    """Leave with the server's reason if it refuses."""
+    if answer.header.get("ok") is not True:
+        sys.exit(f"the server refuses: {answer.header.get('reason')!r}")
+
+
+def progress_bar() -> Callable[[int, int], None]:
+    """Return what shows how many bytes of how many have gone."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return lambda done, total: print(
+            f"\r{done:,} of {total:,} bytes", end="\n" if done == total else "", file=sys.stderr
+        )
+    bar = tqdm(unit="B", unit_scale=True)
+
+    def show(done: int, total: int) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+        if done == total:
+            bar.close()
+
+    return show
+
+
+def port(text: str) -> int:
+    """Return the port in *text*; argparse makes its message of a ValueError."""
+    number = int(text)
+    if not 0 <= number <= 65_535:
+        raise ValueError(text)
+    return number
+
+
+if __name__ == "__main__":
+    main()
