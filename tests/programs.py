@@ -64,8 +64,7 @@ class Program:
         status = self.process.wait(TIMEOUT)
         for reader in self._readers:
             reader.join(TIMEOUT)
-        lines = iter(self._stdout.get, None)
-        return status, list(lines), "\n".join(iter(self._stderr.get, None))
+        return status, _rest(self._stdout), "\n".join(_rest(self._stderr))
 
     def interrupt(self) -> tuple[int, list[str], str]:
         """Press Ctrl-C, and return what end() does."""
@@ -91,9 +90,14 @@ def _lines_of(stream: IO[bytes]) -> tuple[Queue[str | None], threading.Thread]:
         with stream:
             for line in stream:
                 lines.put(line.decode().rstrip("\r\n"))
-        for _ in range(2):  # one for line(), one for end() after it
-            lines.put(None)
+        lines.put(None)
 
     thread = threading.Thread(target=read, daemon=True)
     thread.start()
     return lines, thread
+
+
+def _rest(lines: Queue[str | None]) -> list[str]:
+    """Return what nobody has taken yet, once the reader has ended."""
+    rest = [lines.get_nowait() for _ in range(lines.qsize())]
+    return [line for line in rest if line is not None]

@@ -578,6 +578,21 @@ def test_a_chat_client_that_is_killed_does_not_disturb_the_others(start: Start) 
             assert alice.recv() == "bob: still here"
 
 
+def test_a_chat_client_that_receives_nothing_is_put_out(start: Start) -> None:
+    address = start("chat_server", LOCAL, 0).address
+    with join_chat(address, "bob") as bob, join_chat(address, "alice") as alice:
+        # More than the system holds for him, so that the server has to wait.
+        alice.send_many(["x" * 500_000] * 40)
+        with framing.connect(address, LineFramer(), timeout=TIMEOUT) as carol:
+            carol.send("carol")
+            assert "* carol is here" in iter(alice)
+            alice.send("are you there, carol?")
+            assert "alice: are you there, carol?" in iter(carol)
+        with pytest.raises(EOFError):  # after what there was for him
+            while bob.recv():
+                pass
+
+
 def test_a_chat_client_sees_the_server_go(start: Start) -> None:
     server = start("chat_server", LOCAL, 0)
     client = start("chat_client", "alice", *server.address)

@@ -13,7 +13,7 @@ from contextlib import suppress
 
 import framing
 
-PATIENCE = 5.0  # seconds: a client that takes nothing for so long is put out
+PATIENCE = 1.0  # seconds: all others wait, so a client that takes nothing is put out then
 
 members: dict[str, framing.MessageSocket[str]] = {}
 lock = threading.Lock()  # each client has a thread, and they share the members
