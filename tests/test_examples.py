@@ -91,8 +91,7 @@ def in_parallel(calls: list[Callable[[], None]]) -> None:
 
 
 def ask_echo(sock: socket.socket) -> None:
-    # 100 bytes, since that is a letter where it is a length; more than the system takes at once.
-    for message in (b"hello", b"", b"x" * 100, b"x" * 4_000_000):
+    for message in (b"hello", b"", b"x" * 100):  # a length of 100 is a small letter
         send_msg(sock, message)
         assert recv_msg(sock) == message.upper()
 
@@ -106,7 +105,8 @@ def ask_record(sock: socket.socket) -> None:
 def ask_chat(sock: socket.socket) -> None:
     name = f"port {sock.getsockname()[1]}"
     send_msg(sock, name, framer=LineFramer())
-    assert recv_msg(sock, framer=LineFramer()) == f"* {name} is here"
+    while recv_msg(sock, framer=LineFramer()) != f"* {name} is here":
+        pass  # somebody else has left meanwhile
 
 
 def ask_http(sock: socket.socket) -> None:
@@ -407,6 +407,14 @@ def test_a_client_tells_of_a_server_that_has_gone(start: Start, name: str, sent:
     assert "\n" not in errors
 
 
+@pytest.mark.parametrize("name", ECHO_SERVERS)
+def test_an_answer_may_be_longer_than_the_system_takes_at_once(start: Start, name: str) -> None:
+    message = b"x" * 15_000_000
+    with connect(start(name, LOCAL, 0).address) as conn:
+        send_msg(conn, message)
+        assert recv_msg(conn) == message.upper()
+
+
 @needs_unix
 def test_a_unix_socket_carries_the_echo(start: Start, tmp_path: Path) -> None:
     path = tmp_path / "echo"
@@ -667,7 +675,8 @@ def test_files_are_stored_and_served_by_name(start: Start, tmp_path: Path) -> No
     for client in [start("file_client", "put", tmp_path / name, *address) for name in contents]:
         status, lines, errors = client.end()
         assert (status, lines) == (0, []), errors
-        assert "100%" in errors or re.search(r"([\d,]+) of \1 bytes$", errors)
+        # Without a size, there is nothing for tqdm to show progress by.
+        assert re.search(r"100%|0.00B|([\d,]+) of \1 bytes$", errors)
     for client in [start("file_client", "get", name, *address, folder=here) for name in contents]:
         status, lines, errors = client.end()
         assert (status, lines) == (0, []), errors
@@ -819,9 +828,9 @@ def test_the_http_server_keeps_a_connection_until_it_is_asked_not_to(start: Star
         assert conn.recv(1) == b""
 
 
-@pytest.mark.parametrize(
-    "request_head",
-    [
+def test_the_http_server_refuses_what_it_cannot_follow(start: Start) -> None:
+    address = start("http_server", LOCAL, 0).address
+    for request in (
         b"GET / HTTP/1.1\r\n\r\n",  # RFC 9112 section 3.2: without a Host
         b"GET /\r\nHost: a\r\n\r\n",
         b"GET / HTTP/2.0\r\nHost: a\r\n\r\n",
@@ -831,15 +840,12 @@ def test_the_http_server_keeps_a_connection_until_it_is_asked_not_to(start: Star
         b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"GET http://[ HTTP/1.1\r\nHost: a\r\n\r\n",
         b"x" * 20_000,
-    ],
-)
-def test_the_http_server_refuses_what_it_cannot_follow(start: Start, request_head: bytes) -> None:
-    address = start("http_server", LOCAL, 0).address
-    with connect(address) as conn:
-        conn.sendall(request_head)
-        head, _ = receive_http(conn)
-        assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
-        assert b"\r\nConnection: close" in head
+    ):
+        with connect(address) as conn:
+            conn.sendall(request)
+            head, _ = receive_http(conn)
+            assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n"), request[:80]
+            assert b"\r\nConnection: close" in head
 
 
 CURL = shutil.which("curl")
