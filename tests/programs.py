@@ -15,6 +15,9 @@ from typing import IO
 
 EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
 TIMEOUT = 60  # seconds, for whatever is waited for; far more than it takes
+# Without what would flush for the programs: they have to do it themselves.
+_ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+_ENVIRONMENT |= {"PYTHONUTF8": "1", "COLUMNS": "80"}
 INTERRUPTED = {0, 130, -signal.SIGINT}  # the last is what shells show as 130
 
 
@@ -28,7 +31,7 @@ class Program:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=folder,
-            env=os.environ | {"PYTHONUTF8": "1", "COLUMNS": "80"},
+            env=_ENVIRONMENT,
         )
         assert self.process.stdin is not None
         assert self.process.stdout is not None

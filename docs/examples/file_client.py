@@ -39,7 +39,7 @@ def main() -> None:
 def put(messages: framing.MessageSocket[framing.HeaderMessage], file: str) -> None:
     """Upload a file."""
     messages.send(framing.HeaderMessage({"command": "put"}, b""))
-    send_file(messages, file, checksum=True, progress=progress_bar())
+    send_file(messages, file, progress=progress_bar())
     check(messages.recv())
 
 
@@ -61,18 +61,22 @@ def progress_bar() -> Callable[[int, int], None]:
     try:
         from tqdm import tqdm
     except ImportError:
-        return lambda done, total: print(
-            f"\r{done:,} of {total:,} bytes", end="\n" if done == total else "", file=sys.stderr
-        )
+        return show_numbers
     bar = tqdm(unit="B", unit_scale=True)
 
-    def show(done: int, total: int) -> None:
+    def show_bar(done: int, total: int) -> None:
         bar.total = total
         bar.update(done - bar.n)
         if done == total:
             bar.close()
 
-    return show
+    return show_bar
+
+
+def show_numbers(done: int, total: int) -> None:
+    """Write over the line that shows how many bytes have gone."""
+    end = "\n" if done == total else ""
+    print(f"\r{done:,} of {total:,} bytes", end=end, file=sys.stderr, flush=True)
 
 
 def port(text: str) -> int:

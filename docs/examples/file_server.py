@@ -58,7 +58,7 @@ def serve(conn: socket.socket, directory: Path) -> None:
                 # (A dot begins the name of an upload until it is whole.)
                 elif command == "get" and name in os.listdir(directory) and name[0] != ".":
                     messages.send(framing.HeaderMessage({"ok": True}, b""))
-                    send_file(messages, directory / name, checksum=True)
+                    send_file(messages, directory / name)
                 else:
                     refusal = {"ok": False, "reason": f"there is no file {name!r}"}
                     messages.send(framing.HeaderMessage(refusal, b""))
