@@ -839,6 +839,7 @@ def test_the_http_server_refuses_what_it_cannot_follow(start: Start) -> None:
         b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"GET http://[ HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\nContent-Length: 1\r\n\r\n",
         b"x" * 20_000,
     ):
         with connect(address) as conn:

@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from contextlib import suppress
 
 import framing
@@ -34,9 +35,12 @@ def main() -> None:
     with listener:
         print("listening on {}:{}, until Ctrl-C".format(*listener.getsockname()), flush=True)
         while True:
-            with suppress(OSError):  # a client may have left before accept() returns
+            try:
                 conn, _ = listener.accept()
-                threading.Thread(target=serve, args=(conn,), daemon=True).start()
+            except OSError:  # it has left already, or there are too many: let some leave
+                time.sleep(0.1)
+                continue
+            threading.Thread(target=serve, args=(conn,), daemon=True).start()
 
 
 def serve(conn: socket.socket) -> None:

@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -36,10 +37,15 @@ def main() -> None:
         listener.settimeout(0.5)  # on Windows, Ctrl-C does not wake accept()
         print("listening on {}:{}, until Ctrl-C".format(*listener.getsockname()), flush=True)
         while True:
-            with suppress(OSError):  # nobody yet, or a client that has left already
+            try:
                 conn, _ = listener.accept()
-                connections.add(conn)
-                threading.Thread(target=serve, args=(conn, options.directory)).start()
+            except TimeoutError:
+                continue
+            except OSError:  # it has left already, or there are too many: let some leave
+                time.sleep(0.1)
+                continue
+            connections.add(conn)
+            threading.Thread(target=serve, args=(conn, options.directory)).start()
     for conn in list(connections):  # so that their threads end, and remove unfinished uploads
         with suppress(OSError):
             conn.shutdown(socket.SHUT_RDWR)

@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from contextlib import suppress
 from email.utils import formatdate
 from http import HTTPStatus
@@ -51,9 +52,12 @@ def main() -> None:
     with listener:
         print("serving http://{}:{}/, until Ctrl-C".format(*listener.getsockname()), flush=True)
         while True:
-            with suppress(OSError):  # a client may have left before accept() returns
+            try:
                 conn, _ = listener.accept()
-                threading.Thread(target=serve, args=(conn,), daemon=True).start()
+            except OSError:  # it has left already, or there are too many: let some leave
+                time.sleep(0.1)
+                continue
+            threading.Thread(target=serve, args=(conn,), daemon=True).start()
 
 
 def serve(conn: socket.socket) -> None:
@@ -97,9 +101,9 @@ def parse(head: bytes) -> tuple[str, str, dict[str, str]]:
     for line in lines:
         name, colon, value = line.lower().partition(":")
         is_repeated = name in fields and name in ("host", "content-length")
-        if not colon or not name or name != name.strip() or is_repeated:
+        if not colon or not name or name != name.strip() or is_repeated or "\n" in line:
             raise ValueError(line)
-        fields[name] = value.strip()
+        fields[name] = value.strip(" \t")
     size = fields.get("content-length", "0")
     if not (size.isascii() and size.isdecimal()) or int(size) > MAX_BODY:
         raise ValueError(size)
