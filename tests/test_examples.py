@@ -694,6 +694,30 @@ def test_files_are_stored_and_served_by_name(start: Start, tmp_path: Path) -> No
     assert sorted(path.name for path in stored.iterdir()) == sorted([*contents, ".hidden"])
 
 
+def test_progress_is_shown_without_tqdm_too(tmp_path: Path) -> None:
+    source = tmp_path / "a.txt"
+    source.write_bytes(b"x" * 1_000_000)
+    with socket.create_server((LOCAL, 0)) as silent:
+        silent.settimeout(TIMEOUT)
+        arguments = ["file_client", "put", str(source), *map(str, silent.getsockname())]
+        without = f"import runpy, sys; sys.modules['tqdm'] = None; sys.argv = {arguments}"
+        path = str(EXAMPLES / "file_client.py")
+        client = Program(
+            ["-W", "error", "-c", f"{without}; runpy.run_path({path!r}, None, '__main__')"]
+        )
+        try:
+            conn, _ = silent.accept()
+            with MessageSocket(conn, framing.HeaderBodyFramer()) as messages:
+                assert messages.recv().header == {"command": "put", "size": 0}
+                recv_file(messages, tmp_path, overwrite=True)
+                messages.send(framing.HeaderMessage({"ok": True}, b""))
+            status, lines, errors = client.end()
+        finally:
+            client.kill()
+    assert (status, lines) == (0, [])
+    assert errors.endswith("1,000,000 of 1,000,000 bytes")
+
+
 def test_an_upload_that_is_cut_leaves_nothing(start: Start, tmp_path: Path) -> None:
     server = start("file_server", tmp_path, LOCAL, 0)
     address = server.address
