@@ -13,11 +13,17 @@ from pathlib import Path
 from queue import Queue
 from typing import IO
 
+import framing
+
 EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
 TIMEOUT = 60  # seconds, for whatever is waited for; far more than it takes
 # Without what would flush for the programs: they have to do it themselves.
 _ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-_ENVIRONMENT |= {"PYTHONUTF8": "1", "COLUMNS": "80"}
+_ENVIRONMENT |= {
+    "PYTHONPATH": str(Path(framing.__file__).parents[1]),  # the package that is being tested
+    "PYTHONUTF8": "1",
+    "COLUMNS": "80",
+}
 INTERRUPTED = {0, 130, -signal.SIGINT}  # the last is what shells show as 130
 
 
