@@ -5,13 +5,13 @@ serves any number of requests. To show a site, use a server that was made for it
 """
 
 import argparse
+import re
 import signal
 import socket
 import sys
 import threading
 import time
 from contextlib import suppress
-from email.utils import formatdate
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
@@ -23,6 +23,7 @@ PAGES = {
 }
 IDLE_TIMEOUT = 30.0  # seconds: browsers keep connections open, for requests that may come
 MAX_BODY = 65_536  # bytes of a request's body, which is not used but has to be received
+FIELD = re.compile(r"([^\s:]+):[ \t]*([^\r\n]*)")
 
 
 class Http(framing.Framer[bytes]):
@@ -56,8 +57,8 @@ def main() -> None:
                 conn, _ = listener.accept()
             except OSError:  # it has left already, or there are too many: let some leave
                 time.sleep(0.1)
-                continue
-            threading.Thread(target=serve, args=(conn,), daemon=True).start()
+            else:
+                threading.Thread(target=serve, args=(conn,), daemon=True).start()
 
 
 def serve(conn: socket.socket) -> None:
@@ -66,71 +67,59 @@ def serve(conn: socket.socket) -> None:
     # That a client leaves, at any point, or says nothing for long, is nothing to be told of.
     with suppress(OSError, framing.FramingError), conn:
         messages = framing.MessageSocket(conn, Http(max_size=16_384))
-        may_be_more = True
-        while may_be_more:
-            may_be_more = serve_request(messages)
+        while serve_request(messages):
+            pass
 
 
 def serve_request(messages: framing.MessageSocket[bytes]) -> bool:
     """Answer one request; return whether another may follow."""
     try:
-        method, path, fields = parse(messages.recv())
+        method, path, size, is_last = parse(messages.recv())
     except ValueError:  # then nobody can tell where the next request starts
-        messages.send(answer(HTTPStatus.BAD_REQUEST, close=True))
+        messages.send(answer(HTTPStatus.BAD_REQUEST, "Connection: close\r\n"))
         return False
-    messages.recv_exactly(int(fields.get("content-length", "0")))
+    messages.recv_exactly(size)
+    end = "Connection: close\r\n" if is_last else ""
     if method not in ("GET", "HEAD"):
-        status = HTTPStatus.METHOD_NOT_ALLOWED
+        reply = answer(HTTPStatus.METHOD_NOT_ALLOWED, f"Allow: GET, HEAD\r\n{end}")
+    elif path in PAGES:
+        reply = answer(HTTPStatus.OK, end, PAGES[path])
     else:
-        status = HTTPStatus.OK if path in PAGES else HTTPStatus.NOT_FOUND
-    print(method, ascii(path), status.value, flush=True)
-    page = PAGES[path] if status is HTTPStatus.OK else ""
-    close = "close" in fields.get("connection", "")
-    messages.send(answer(status, page, close=close, only_head=method == "HEAD"))
-    return not close
+        reply = answer(HTTPStatus.NOT_FOUND, end)
+    print(method, ascii(path), flush=True)
+    # The answer to a HEAD is that to a GET without its body.
+    messages.send(reply.partition(b"\r\n\r\n")[0] + b"\r\n\r\n" if method == "HEAD" else reply)
+    return not is_last
 
 
-def parse(head: bytes) -> tuple[str, str, dict[str, str]]:
-    """Return the method, the path and the fields (in small letters) of a head.
+def parse(head: bytes) -> tuple[str, str, int, bool]:
+    """Return a request's method, path, size of body, and whether it is the last one.
 
-    What is not in order is a ValueError.
+    What is not in order is a ValueError. (A server that guesses where the next request starts
+    can be led to take a part of one for another.)
     """
-    request_line, *lines = head.decode("iso-8859-1").lstrip("\r\n").split("\r\n")
+    request_line, *lines = head.decode("iso-8859-1").split("\r\n")
     method, target, version = request_line.split(" ")
-    fields: dict[str, str] = {}
-    for line in lines:
-        name, colon, value = line.lower().partition(":")
-        is_repeated = name in fields and name in ("host", "content-length")
-        if not colon or not name or name != name.strip() or is_repeated or "\n" in line:
-            raise ValueError(line)
-        fields[name] = value.strip(" \t")
-    size = fields.get("content-length", "0")
-    if not (size.isascii() and size.isdecimal()) or int(size) > MAX_BODY:
-        raise ValueError(size)
-    if "transfer-encoding" in fields or "expect" in fields:
-        raise ValueError("a body that this server cannot receive")
-    if version == "HTTP/1.0":
-        fields["connection"] = "close"
-    elif version != "HTTP/1.1" or "host" not in fields:
+    found = [field for line in lines if (field := FIELD.fullmatch(line))]
+    fields = {field[1].lower(): field[2].strip().lower() for field in found}
+    if version != "HTTP/1.1" or len(found) < len(lines) or "host" not in fields:
         raise ValueError(request_line)
-    return method, urlsplit(target).path, fields
+    size = fields.get("content-length", "0")
+    sizes = {field[2] for field in found if field[1].lower() == "content-length"}
+    if not re.fullmatch("[0-9]{1,5}", size) or int(size) > MAX_BODY or len(sizes) > 1:
+        raise ValueError(size)
+    if "transfer-encoding" in fields:
+        raise ValueError("a body that this server cannot receive")
+    return method, urlsplit(target).path, int(size), "close" in fields.get("connection", "")
 
 
-def answer(
-    status: HTTPStatus, page: str = "", *, close: bool = False, only_head: bool = False
-) -> bytes:
-    """Return the head of an answer and its body; only the head for a HEAD."""
+def answer(status: HTTPStatus, fields: str, page: str = "") -> bytes:
+    """Return the head of an answer, with its length, and the body."""
     body = (page or f"<!DOCTYPE html><h1>{status.value} {status.phrase}</h1>").encode()
-    head = [
-        f"HTTP/1.1 {status.value} {status.phrase}",
-        f"Date: {formatdate(usegmt=True)}",
-        "Content-Type: text/html; charset=utf-8",
-        f"Content-Length: {len(body)}",  # which tells the client where the next answer starts
-        f"Connection: {'close' if close else 'keep-alive'}",
-    ]
-    if status is HTTPStatus.METHOD_NOT_ALLOWED:
-        head.append("Allow: GET, HEAD")
-    return "\r\n".join([*head, "", ""]).encode() + (b"" if only_head else body)
+    return (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\n{fields}"
+        f"Content-Type: text/html; charset=utf-8\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode() + body
 
 
 def port(text: str) -> int:

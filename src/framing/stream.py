@@ -84,7 +84,7 @@ def send_msg(sock: socket.socket, message: Any, *, framer: Framer[Any] = _DEFAUL
         # This is the usual case, and takes two thirds of the time of the general one.
         (wire,) = parts
         (state.sent,) = map(sock.send, parts)
-        if state.sent == len(wire) and type(wire) is bytes:
+        if type(wire) is bytes and state.sent == len(wire):
             state.sent = None
         else:
             state.send_rest(sock, parts)
