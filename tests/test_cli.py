@@ -206,7 +206,7 @@ def test_wrong_usage_is_exit_status_2(capsys: pytest.CaptureFixture[str]) -> Non
         (["send", "127.0.0.1:٣"], "expected HOST:PORT"),
         (["send", "127.0.0.1:" + "9" * 5000], "a port up to 65535"),
         (["send", "127.0.0.1:9", "--reply", "-x"], "write -- before messages"),
-        (["listen", "127.0.0.1:9", "--", "x"], "unrecognized arguments: -- x"),
+        (["listen", "127.0.0.1:9", "--", "x"], "unrecognized arguments:"),
         (["send", "127.0.0.1:9", "--framer", "delimiter:\\x"], "escapes"),
         (["send", "127.0.0.1:9", "--framer", "lines:utf-16"], "the encoding 'utf-16'"),
         (["send", "127.0.0.1:9", "--nope", "x"], "unrecognized arguments: --nope"),
@@ -332,10 +332,13 @@ def test_a_peer_that_keeps_talking_does_not_keep_send_from_ending() -> None:
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-@pytest.mark.parametrize("redirection", [">/dev/full", "<&-"])
+@pytest.mark.parametrize("redirection", [">/dev/full", "<&-", ">&-", "2>&-"])
 def test_odd_redirections_are_no_traceback(listener: Listener, redirection: str) -> None:
     framing_command = f"{sys.executable} -m {framing.__name__}"
-    commands = [f"{framing_command} demo", f"{framing_command} send {listener.address}"]
+    commands = [
+        f"{framing_command} {command}"
+        for command in ("demo", f"send {listener.address}", "inspect", "inspect -", "inspect x")
+    ]
     for command in commands:
         done = subprocess.run(
             ["/bin/sh", "-c", f"{command} {redirection}"],
@@ -413,3 +416,22 @@ def test_no_host_is_this_one(listener: Listener) -> None:
     _, port = listener.address.split(":")
     assert run("send", f":{port}", "hello").returncode == 0
     assert listener.line() == "hello"
+
+
+@pytest.mark.parametrize("listener", [["--echo"]], indirect=True)
+def test_answers_that_nobody_wants_do_not_stop_the_sender(listener: Listener) -> None:
+    count = 20_000  # which is more than the buffers of both ways hold
+    texts = "\n".join(["x" * 500] * count)
+    reading = threading.Thread(target=lambda: [listener.line() for _ in range(count)])
+    reading.start()
+    assert run("send", listener.address, stdin=texts).returncode == 0
+    reading.join()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["inspect", "--", "-odd"], ["send-file", "--", "-odd", ":9"]]
+)
+def test_a_file_may_begin_with_a_dash(arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert done.returncode == 1
+    assert done.stderr == "framing: -odd: No such file or directory\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import signal
@@ -15,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from framing.terminal import progress
 
 from .processes import COMMAND, TIMEOUT, Listener, run
 
@@ -129,14 +132,14 @@ def test_what_a_sender_may_not_do_is_one_line(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals for another process")
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
 def test_an_interrupted_receiver_leaves_nothing(
-    receiver: Listener, inbox: Path, number: signal.Signals, status: int
+    receiver: Listener, inbox: Path, name: str, status: int
 ) -> None:
     with send_raw(receiver, {"name": "f", "size": 1_000_000}, bytes(300_000)) as sock:
         while not files(inbox):
             assert receiver.process.poll() is None
-        receiver.process.send_signal(number)
+        receiver.process.send_signal(getattr(signal, name))
         assert receiver.process.wait(TIMEOUT) == status
         with pytest.raises(ConnectionError):
             sock.recv(1)
@@ -191,3 +194,15 @@ def test_on_a_terminal_there_is_a_bar(
     assert (b"f: 1.9 MiB in " in shown) == (not has_tqdm)
     assert receiver.process.wait(TIMEOUT) == 0
     assert files(inbox) == {"f": bytes(2_000_000)}
+
+
+def test_a_bar_takes_any_size_that_a_peer_announces(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stderr", shown := Terminal())
+    with progress("f") as report:
+        report(0, 10**400)
+        report(2048, 10**400)
+    assert "f:" in shown.getvalue()

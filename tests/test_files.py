@@ -52,7 +52,17 @@ from framing.files import recv_file, send_file
 
 from .fakes import MisbehavingSocket, WrappedSocket
 from .interruptions import Interruption, interrupted_at
-from .pairs import MIB, Pair, fill, retried, tcp_pair, unix_pair, wait_until
+from .pairs import (
+    MIB,
+    Pair,
+    fill,
+    retried,
+    tcp_pair,
+    tls_pair,
+    unix_pair,
+    wait_until,
+    wrapped_pair,
+)
 
 Connection = socket.socket | MessageSocket[HeaderMessage]
 
@@ -1045,6 +1055,128 @@ def test_a_socket_that_does_not_wait_is_refused(
             send_file(conn, source)
         with pytest.raises(ValueError, match="expected a socket that blocks"):
             recv_file(conn, inbox)
+
+
+def test_a_file_never_goes_to_another_connection(source: Path) -> None:
+    """Another thread closes the socket, and its number is another connection's at once."""
+    here, there = unix_pair()
+    other_here, other_there = unix_pair()
+    closed: list[int] = []
+
+    def close_meanwhile(done: int, _: int) -> None:
+        if done and not closed:
+            closed.append(here.fileno())
+            here.close()
+            os.dup2(other_here.fileno(), closed[0])
+
+    with there, other_here, other_there:
+        try:
+            with pytest.raises((OSError, ValueError)):
+                send_file(here, source, progress=close_meanwhile)
+        finally:
+            os.close(closed[0])
+        other_there.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            other_there.recv(1)
+
+
+def test_detaching_after_a_refused_file_leaves_none_of_it(inbox: Path) -> None:
+    smuggled = FRAMER.encode(HeaderMessage({"cmd": "smuggled"}, b""))
+    for ahead in (0, 3, len(smuggled)):
+        here, there = unix_pair()
+        here.sendall(wire({"name": "../f", "size": len(smuggled)}, smuggled[:ahead]))
+        conn = messages(there)
+        with here, there:
+            with pytest.raises(DecodeError):
+                recv_file(conn, inbox)
+            here.sendall(smuggled[ahead:] + FRAMER.encode(AFTER))
+            sock, data = conn.detach()
+            assert data == b""
+            assert recv(sock) == AFTER
+
+
+def test_detaching_after_a_cut_file_does_not_make_the_connection_good(tmp_path: Path) -> None:
+    source = tmp_path / "large"
+    with open(source, "wb") as file:
+        file.truncate(8 * MIB)
+    client, there = tcp_pair()
+    client.settimeout(0.05)
+    here = messages(client)
+    with there:
+        with pytest.raises(TimeoutError):
+            send_file(here, source)
+        sock, _ = here.detach()
+        with sock, pytest.raises(ConnectionError, match="cut off in the middle"):
+            send(sock, AFTER)
+
+
+def test_a_call_out_of_progress_does_not_cut_the_file_short(inbox: Path) -> None:
+    here, there = unix_pair()
+    with here, there, ThreadPoolExecutor(1) as executor:
+        executor.submit(here.sendall, wire({"name": "f", "size": 500_000}, bytes(500_000)))
+        executor.submit(here.sendall, FRAMER.encode(AFTER))
+        with pytest.raises(RuntimeError, match="another call has received a part"):
+            recv_file(there, inbox, progress=lambda done, _: done and recv(there))
+    assert contents(inbox) == {}
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/cpuinfo"), reason="needs Linux's /proc")
+def test_a_file_that_only_looks_empty_is_told_of(inbox: Path) -> None:
+    here, there = unix_pair()
+    with here, there:
+        with pytest.raises(OSError, match="0 bytes were announced, and there are more"):
+            send_file(here, "/proc/cpuinfo", checksum=True)
+        assert recv_file(there, inbox).read_bytes() == b""
+
+
+@pytest.mark.parametrize("make_pair", [wrapped_pair, tls_pair])
+def test_another_thread_receives_undisturbed_while_a_file_is_sent(
+    make_pair: Callable[[], Pair], tmp_path: Path, inbox: Path
+) -> None:
+    source = tmp_path / "large"
+    source.write_bytes(bytes(8 * MIB))
+    here, there = make_pair()
+    with here, there, ThreadPoolExecutor() as executor:
+        sending = executor.submit(send_file, here, source)
+        receiving = executor.submit(lambda: [recv(here) for _ in range(300)])
+        file = executor.submit(recv_file, there, inbox)
+        for _ in range(300):
+            send(there, AFTER)
+        assert receiving.result() == [AFTER] * 300
+        sending.result()
+        assert file.result().stat().st_size == 8 * MIB
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interruption_without_hard_links_leaves_all_or_nothing(
+    inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_links(monkeypatch)
+    for line in itertools.count(1):
+        here, there = unix_pair()
+        with here, there:
+            here.sendall(wire({"name": "f", "size": 5}, b"hello"))
+            with interrupted_at(line, [new_file]) as places, suppress(Interruption):
+                recv_file(there, inbox)
+        gc.collect()
+        assert contents(inbox) in ({}, {"f": b"hello"}), places
+        (inbox / "f").unlink(missing_ok=True)
+        if not places:
+            break
+    assert line > 10
+
+
+def test_a_name_that_this_system_cannot_store_is_refused(
+    inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsencode", lambda name: name.encode("ascii"))
+    here, there = unix_pair()
+    with here, there:
+        here.sendall(wire({"name": "é", "size": 5}, b"hello") + FRAMER.encode(AFTER))
+        with pytest.raises(DecodeError, match="which lacks some of its characters"):
+            recv_file(there, inbox)
+        assert recv(there) == AFTER
 
 
 def test_only_the_format_of_files_will_do(source: Path, inbox: Path) -> None:

@@ -84,10 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 for success, 1 for a failure told in one line on standard error.  Wrong usage exits
         with 2, and an interrupt (Ctrl-C) with 130, as shells have it.
     """
-    options = _parse(arguments)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
     try:
+        options = _parse(arguments)
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
         options.run(options)
     except CommandError as failure:
         note(f"framing: {failure}")
@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = _parser()
     given = list(sys.argv[1:] if arguments is None else arguments)
-    end = given.index("--") if "--" in given else len(given)
+    end = given.index("--") if "--" in given and given[0] == "send" else len(given)
     options, rest = parser.parse_known_args(given[:end])
     takes_messages = "messages" in options
     # Messages behind an option, as in `send ADDRESS --framer lines hello`, come in the rest.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import shutil
 import signal
@@ -11,7 +13,7 @@ import struct
 import sys
 from contextlib import contextmanager, suppress
 from threading import Thread
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from .errors import EndOfStreamError, FramingError
@@ -38,6 +40,8 @@ _CLOSE_TIMEOUT = 1.0
 _CLOSE_FILES_TIMEOUT = 60.0
 # How often to look for Ctrl-C, which does not interrupt accept() on Windows.
 _ACCEPT_TIMEOUT = 0.5
+# Descriptors, or memory: those who are served go on, and make room in time.
+_OUT_OF_SOMETHING = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _READ_SIZE = 64 * 1024
 # How wide lines may be that are not for a terminal.
 _WIDTH = 120
@@ -91,8 +95,12 @@ def _accept_in_time(listener: socket.socket) -> tuple[socket.socket, tuple[Any, 
         return listener.accept()
     except (TimeoutError, ConnectionError):  # nobody, or somebody who has left already
         return None
-    except OSError as error:  # out of descriptors, say
-        raise CommandError(f"cannot accept a connection: {reason(error)}") from None
+    except OSError as error:
+        if error.errno not in _OUT_OF_SOMETHING:
+            raise CommandError(f"cannot accept a connection: {reason(error)}") from None
+        note(f"cannot accept a connection now: {reason(error)}")
+        sleep(_ACCEPT_TIMEOUT)  # until some have left
+        return None
 
 
 def _serve(conn: socket.socket, peer: str, options: argparse.Namespace) -> None:
@@ -117,13 +125,26 @@ def _serve(conn: socket.socket, peer: str, options: argparse.Namespace) -> None:
 def send(options: argparse.Namespace) -> None:
     """Send messages from the command line or standard input, and print the answers."""
     with _connection(options.address) as sock:
+        # Answers that nobody reads would fill the way back, until the peer could not go on.
+        ignoring = Thread(target=_ignore_answers, args=(sock,), daemon=True)
+        if not options.reply:
+            ignoring.start()
         for text in options.messages or _lines_of_stdin():
             _send_text(sock, text, options.framer)
             if options.reply:
                 show(show_message(recv_msg(sock, framer=options.framer)))
         _end(sock)
-        with suppress(TimeoutError):
-            _wait_for_close(sock, _CLOSE_TIMEOUT)
+        if not options.reply:
+            ignoring.join(_CLOSE_TIMEOUT)
+        else:
+            with suppress(TimeoutError):
+                _wait_for_close(sock, _CLOSE_TIMEOUT)
+
+
+def _ignore_answers(sock: socket.socket) -> None:
+    with suppress(OSError):
+        while sock.recv(_READ_SIZE):
+            pass
 
 
 @contextmanager
@@ -192,8 +213,10 @@ def _wait_for_close(sock: socket.socket, seconds: float) -> None:
 
 def inspect_file(options: argparse.Namespace) -> None:
     """Print where each message is in captured bytes, and where they are broken."""
+    options.file = None if options.file == "-" else options.file
     name = options.file or "standard input"
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDTH
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns if is_terminal else _WIDTH
     try:
         with _capture(options.file) as file:
             show(HEADING)
@@ -212,8 +235,8 @@ def _capture(file: str | None) -> Iterator[Any]:
     if file is not None:
         with open(file, "rb") as opened:
             yield opened
-    elif sys.stdin is not None:
-        yield sys.stdin.buffer
+    else:
+        yield sys.stdin.buffer if sys.stdin is not None else io.BytesIO()
 
 
 # send-file and recv-file
@@ -250,7 +273,8 @@ def _check_source(path: Path) -> None:
 
 def recv_files(options: argparse.Namespace) -> None:
     """Receive the files that one client sends, and print where they are."""
-    signal.signal(signal.SIGTERM, _leave)
+    for number in {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:
+        signal.signal(number, _leave)
     if not options.directory.is_dir():
         raise CommandError(f"{options.directory}: no such directory")
     with _listener(options.address) as listener:
@@ -261,9 +285,9 @@ def recv_files(options: argparse.Namespace) -> None:
                     return
 
 
-def _leave(*_: object) -> None:
+def _leave(number: int, _: object) -> None:
     """Exit as after Ctrl-C, so that no half-written file stays."""
-    sys.exit(128 + signal.SIGTERM)
+    sys.exit(128 + number)
 
 
 def _recv_files_of(conn: socket.socket, peer: str, options: argparse.Namespace) -> int:

@@ -281,8 +281,11 @@ def request_datagram(
         _, address = _resolve(address, sock.family)
     peer = address or sock.getpeername()
     others = 0
-    with _without_timeout(sock) as handle:
-        _drain(handle)
+
+    def ask(handle: socket.socket) -> Datagram | None:
+        # In a function of its own, so that the socket's timeout is set again after a signal
+        # handler that raises at the end of a turn: see MessageSocket.
+        nonlocal others
         for _ in range(1 + retries):
             send_datagram(sock, data, address, ignore_refused=ignore_refused)
             deadline = monotonic() + timeout
@@ -290,6 +293,13 @@ def request_datagram(
                 if _is_from(peer, datagram) and (accept is None or accept(datagram.data)):
                     return datagram
                 others += 1
+        return None
+
+    with _without_timeout(sock) as handle:
+        _drain(handle)
+        answer = ask(handle)
+    if answer is not None:
+        return answer
     raise TimeoutError(
         f"expected an answer from {peer} within {timeout} s (timeout) of one of"
         f" {1 + retries} requests (1 + retries), but none came, and {others} other datagrams"

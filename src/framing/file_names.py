@@ -23,7 +23,9 @@ _DEVICES = re.compile(
 
 _SEPARATORS = {"/": "folders", "\\": "folders on Windows", ":": "drives on Windows"}
 # Line breaks, and what makes a text read in another order than it is written in (UAX #9).
-_MISLEADING = frozenset("\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_MISLEADING = frozenset(
+    "\u061c\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+)
 
 
 def why_refused(name: object) -> str:

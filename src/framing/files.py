@@ -21,13 +21,14 @@ import hashlib
 import os
 import re
 import stat
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import DecodeError, EncodeError, MessageTooLargeError
 from .file_names import why_refused
 from .framer import check_limit
-from .header_body import Head, HeaderBodyFramer, HeadFramer
+from .header_body import Head, HeaderBodyFramer, HeadFramer, shortened
 from .message_socket import MessageSocket
 from .new_file import new_file
 from .stream import receive_past, send_past
@@ -71,7 +72,8 @@ def send_file(
         name: What to call it; by default the last part of *path*.
         checksum: Whether to tell the SHA-256 digest, for which the file is read twice.
         progress: Called with the bytes sent and the size of the file: at first with 0, and each
-            time that bytes have gone out.
+            time that bytes have gone out.  It may raise an exception, to give up; it may not
+            use *conn*, which is busy.
 
     Raises:
         EncodeError: *name* is not the name of one plain file.  Nothing was sent.
@@ -93,7 +95,7 @@ def send_file(
         size = _size_of(file)
         header: dict[str, Any] = {"name": name, framer.whole.size_key: size}
         if checksum:
-            header["sha256"] = _digest(file)
+            header["sha256"] = _digest(file, size)
         head = framer.encode(Head(header, size))
         report = progress or _report_nothing
         report(0, size)
@@ -104,9 +106,10 @@ def send_file(
                 sent += count
                 report(sent, size)
             if sent < size:
-                raise _changed(path, size, sent)
-        if _size_of(file) != size:
-            raise _changed(path, size, _size_of(file))
+                raise _changed(path, size, f"there are {sent}")
+        file.seek(size)
+        if file.read(1):
+            raise _changed(path, size, "there are more")
 
 
 def recv_file(
@@ -137,7 +140,8 @@ def recv_file(
         overwrite: Whether to replace a file of that name.  A symbolic link is replaced too, and
             not what it points to.
         progress: Called with the bytes received and the size of the file: at first with 0, and
-            each time that bytes have come.
+            each time that bytes have come.  It may raise an exception, to give up; it may not
+            use *conn*, which is busy.
 
     Returns:
         Where the file is, which is *directory* and the name that the peer gave.
@@ -152,8 +156,8 @@ def recv_file(
         OSError: As the system raised it for the file or the socket; ``TimeoutError`` and
             ``NotADirectoryError`` are two.
         TypeError: *conn* is of another format.
-        ValueError: The socket is non-blocking; or the format has the size of the body where a
-            file's name or digest goes.
+        ValueError: The socket is non-blocking; or *max_size* is negative; or the format has the
+            size of the body where a file's name or digest goes.
     """
     framer = _framer_of(conn)
     _check_waits(conn)
@@ -236,17 +240,18 @@ def _size_of(file: FileIO) -> int:
     return os.fstat(file.fileno()).st_size
 
 
-def _digest(file: FileIO) -> str:
+def _digest(file: FileIO, size: int) -> str:
     digest = hashlib.sha256()
-    while data := file.read(_HASH_SIZE):
+    while size and (data := file.read(min(size, _HASH_SIZE))):
         digest.update(data)
+        size -= len(data)
     return digest.hexdigest()
 
 
-def _changed(path: Path, announced: int, size: int) -> OSError:
+def _changed(path: Path, size: int, found: str) -> OSError:
     return OSError(
-        f"{str(path)!r} changed its size while it was sent: {announced} bytes were announced,"
-        f" and there are {size}"
+        f"{str(path)!r} changed its size while it was sent, or is none of the disk's:"
+        f" {size} bytes were announced, and {found}"
     )
 
 
@@ -262,13 +267,17 @@ def _checked_name(body: IncomingBody) -> str:
     name: str = body.header["name"]
     if reason := why_refused(name):
         raise DecodeError(_bad_name(name, reason), offset=body.offset)
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        encoding = sys.getfilesystemencoding()
+        reason = f"this system's file names are in {encoding}, which lacks some of its characters"
+        raise DecodeError(_bad_name(name, reason), offset=body.offset) from None
     return name
 
 
 def _bad_name(name: object, reason: str) -> str:
-    shown = repr(name)
-    shown = shown if len(shown) <= 80 else f"{shown[:80]}..."
-    return f"expected the name of one plain file, not {shown}: {reason}"
+    return f"expected the name of one plain file, not {shortened(name)}: {reason}"
 
 
 def _check_size(size: int, limit: int | None, offset: int) -> None:
@@ -288,7 +297,7 @@ def _expected_digest(body: IncomingBody) -> str | None:
         return None
     if not isinstance(digest, str) or not re.fullmatch("[0-9a-fA-F]{64}", digest):
         raise DecodeError(
-            f"expected a SHA-256 digest of 64 hexadecimal digits, not {digest!r}",
+            f"expected a SHA-256 digest of 64 hexadecimal digits, not {shortened(digest)}",
             offset=body.offset,
         )
     return digest.lower()

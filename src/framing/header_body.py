@@ -156,8 +156,16 @@ class HeaderBodyFramer(Framer[HeaderMessage]):
             raise DecodeError(f"expected a header with the key {self.size_key!r}")
         size = header[self.size_key]
         if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-            raise DecodeError(f"expected the size of the body in {self.size_key!r}, not {size!r}")
+            raise DecodeError(
+                f"expected the size of the body in {self.size_key!r}, not {shortened(size)}"
+            )
         return size
+
+
+def shortened(value: object) -> str:
+    """Return the ``repr`` of something in a header, of which a peer may have sent a lot."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 class Head(NamedTuple):

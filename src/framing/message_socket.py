@@ -23,7 +23,7 @@ from .length_prefix import LengthPrefixFramer
 from .outgoing import Outgoing
 from .requests import ReadExactly
 from .sockets import check_is_connected, check_is_stream
-from .stream import give_up
+from .stream import give_up, take_back
 from .stream_decoder import StreamDecoder
 from .streaming import IncomingBody, OutgoingBody
 from .transport import NEVER, Deadline, transport_of
@@ -299,19 +299,9 @@ class MessageSocket(Generic[M]):
         deadline = self._deadline(timeout)
         while True:
             with deadline.holding(self._receiving):
-                decoder: StreamDecoder[Any] = self._message_decoder()
-                while not decoder.decode():
-                    size = decoder.last_piece
-                    if size is None or not _is_worth_it(decoder):
-                        self._receive(decoder, deadline)
-                    else:
-                        _check_fits(size, view)
-                        if self._receive_payload(decoder, view[:size], deadline):
-                            return size
-                size = decoder.take_into(view)
-                if size is not None:
-                    _check_fits(size, view)
-                    return size
+                size = self._receive_into(self._message_decoder(), view, deadline)
+            if size is not None:
+                return size
 
     def recv_exactly(self, n: int, *, timeout: float | None = None) -> bytes:
         """Receive the next *n* bytes as they are, outside the format: an HTTP body, a file.
@@ -338,8 +328,7 @@ class MessageSocket(Generic[M]):
         while True:
             with deadline.holding(self._receiving):
                 decoder = self._decoder_aside(framer)
-                while not decoder.decode():
-                    self._receive(decoder, deadline)
+                self._receive_until_decoded(decoder, deadline)
             data = decoder.take()
             if data is not None:
                 return data
@@ -347,7 +336,8 @@ class MessageSocket(Generic[M]):
     def pending(self) -> bool:
         """Return whether :meth:`recv` would return or raise now, without asking the system.
 
-        After a :meth:`recv_exactly` that was cut short: whether that would.
+        After a :meth:`recv_exactly` that was cut short: whether that would.  (So after a
+        ``recv_file`` that was cut short before the file began: whether more of it is there.)
 
         ``select`` and ``poll`` tell what the system holds.  They see neither the messages that
         were received ahead, nor what TLS has decrypted: receive until this is false before
@@ -356,17 +346,7 @@ class MessageSocket(Generic[M]):
         if not self._receiving.acquire(blocking=False):
             return False  # another thread waits for the next message
         try:
-            if self._finished_by:
-                return True
-            decoder = self._aside
-            if decoder is None or not decoder.is_inside:
-                decoder = self._message_decoder()
-            while not decoder.decode():
-                size = self._transport.bytes_decrypted()
-                if not size:
-                    return False
-                self._transport.receive(decoder, size, self._deadline(0))
-            return True
+            return bool(self._finished_by) or self._decode_what_is_here()
         except (BlockingIOError, TimeoutError):
             return False
         except (FramingError, OSError):
@@ -381,8 +361,7 @@ class MessageSocket(Generic[M]):
             receive = self._transport.recv_plainly
             if deadline is NEVER and receive and decoder.read_batch_from(receive, _READ_AHEAD):
                 return decoder
-            while not decoder.decode():
-                self._receive(decoder, deadline)
+            self._receive_until_decoded(decoder, deadline)
             return decoder
 
     # Messages whose bodies are not held in memory, for framing.files
@@ -395,8 +374,7 @@ class MessageSocket(Generic[M]):
         """
         with self._deadline(None).holding(self._receiving):
             decoder = self._decoder_aside(framer)
-            while not decoder.decode():
-                self._receive(decoder, self._deadline(None))
+            self._receive_until_decoded(decoder, None)
             header, offset = decoder.take_head()
             yield IncomingBody(
                 header,
@@ -422,6 +400,46 @@ class MessageSocket(Generic[M]):
         if not self._transport.receive(decoder, size, deadline):
             decoder.feed_eof()
 
+    # A loop is in a function of its own where something has to be done after it, whatever is
+    # raised.  From Python 3.12 on, a signal handler that runs at the end of a turn is outside of
+    # the try or with statement around the loop, but not of one around the call.
+
+    def _receive_until_decoded(
+        self, decoder: StreamDecoder[Any], deadline: Deadline | None
+    ) -> None:
+        """Receive until messages are ready; without a deadline, each wait has its own."""
+        while not decoder.decode():
+            self._receive(decoder, deadline or self._deadline(None))
+
+    def _decode_what_is_here(self) -> bool:
+        """Return whether messages are ready, without asking the system for more."""
+        decoder: StreamDecoder[Any] | None = self._aside
+        if decoder is None or not decoder.is_inside:
+            decoder = self._message_decoder()
+        while not decoder.decode():
+            size = self._transport.bytes_decrypted()
+            if not size:
+                return False
+            self._transport.receive(decoder, size, self._deadline(0))
+        return True
+
+    def _receive_into(
+        self, decoder: StreamDecoder[Any], view: memoryview, deadline: Deadline
+    ) -> int | None:
+        """Return the size of the next payload, which is in *view*; ``None`` if it was taken."""
+        while not decoder.decode():
+            size = decoder.last_piece
+            if size is None or not _is_worth_it(decoder):
+                self._receive(decoder, deadline)
+            else:
+                _check_fits(size, view)
+                if self._receive_payload(decoder, view[:size], deadline):
+                    return size
+        size = decoder.take_into(view)
+        if size is not None:
+            _check_fits(size, view)
+        return size
+
     def _receive_payload(
         self, decoder: StreamDecoder[Any], view: memoryview, deadline: Deadline
     ) -> bool:
@@ -429,20 +447,24 @@ class MessageSocket(Generic[M]):
         there = decoder.copy_last_piece(view)
         counts = [there]
         try:
-            while (got := sum(counts)) < len(view):
-                counts = [got]
-                self._transport.receive_into(view[got:], counts, deadline)
-                if not counts[-1]:
-                    break
-            else:
-                decoder.skip_message(len(view) - there)
-                return True
+            self._receive_all(view, counts, deadline)
         except BaseException:
             decoder.feed(view[there : sum(counts)])
             raise
-        decoder.feed(view[there:got])
+        if sum(counts) == len(view):
+            decoder.skip_message(len(view) - there)
+            return True
+        decoder.feed(view[there : sum(counts)])
         decoder.feed_eof()
         return False
+
+    def _receive_all(self, view: memoryview, counts: list[int], deadline: Deadline) -> None:
+        """Fill *view* after the first bytes, of which there are *counts*, or up to the end."""
+        while (got := sum(counts)) < len(view):
+            counts[:] = (got,)
+            self._transport.receive_into(view[got:], counts, deadline)
+            if not counts[-1]:
+                return
 
     def _message_decoder(self) -> StreamDecoder[M]:
         """Return the decoder of messages, which may have to follow one of something else."""
@@ -497,7 +519,8 @@ class MessageSocket(Generic[M]):
     def detach(self) -> tuple[socket.socket, bytes]:
         """Give the socket back as it was, with the bytes that were received ahead.
 
-        What is owed is sent first.  This object is finished then.
+        What is owed is sent first.  This object is finished then.  (The rest of a file that was
+        refused or cut short is not among those bytes: :func:`recv_msg` and its like skip it.)
 
         Raises:
             TimeoutError: What is owed could not be sent within the socket's own timeout, or
@@ -506,9 +529,11 @@ class MessageSocket(Generic[M]):
         """
         deadline = self._deadline(None)
         with self._outgoing.settled(deadline), deadline.holding(self._receiving):
-            data = self._message_decoder().unread()
+            decoder, is_cut = self._message_decoder(), self._outgoing.is_cut
+            data = decoder.unread()
             self._finish("detach")
             self._outgoing.stop()
+            take_back(self._transport.sock, decoder, is_cut=is_cut)
         return self._transport.sock, data
 
     def end(self) -> None:

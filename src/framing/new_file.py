@@ -87,12 +87,17 @@ def _move_to_free(temporary: Path, path: Path) -> None:
 
 def _move_over_placeholder(temporary: Path, path: Path) -> None:
     """Do the same without hard links: take the name first, then replace what holds it."""
+    placeholder: list[int] = []
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        # One step for a signal handler: if the file is there, its descriptor is known.
+        placeholder.extend(map(os.open, (path,), (os.O_CREAT | os.O_EXCL | os.O_WRONLY,)))
+        os.replace(temporary, path)
     except FileExistsError:
         raise _exists(path) from None
-    try:
-        os.replace(temporary, path)
     except BaseException:
-        os.unlink(path)
+        if placeholder and os.path.samestat(os.fstat(placeholder[0]), os.lstat(path)):
+            os.unlink(path)
         raise
+    finally:
+        for descriptor in placeholder:
+            os.close(descriptor)

@@ -58,6 +58,11 @@ class Outgoing:
         """Whether a thread is sending."""
         return self._lock.locked()
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether a message was cut off in its middle, so that nothing can follow it."""
+        return bool(self._cut)
+
     def flush(self, deadline: Deadline) -> None:
         """Send what is owed, or raise, and owe the rest."""
         with self.settled(deadline):
@@ -151,16 +156,19 @@ class Outgoing:
     def _settle(self, deadline: Deadline) -> None:
         """Send all of the message, or leave the rest of it owed."""
         try:
-            while self._parts:
-                if self._sent:
-                    rest = [*skip(self._parts, sum(self._sent))]
-                    self._parts, self._sent = (rest, [0]) if rest else ((), [])
-                    if not rest:
-                        return
-                self._transport.send(self._parts, self._sent, deadline)
+            self._send_parts(deadline)
         finally:
             if self._parts:
                 self._keep()
+
+    def _send_parts(self, deadline: Deadline) -> None:
+        while self._parts:  # in a function of its own: see MessageSocket
+            if self._sent:
+                rest = [*skip(self._parts, sum(self._sent))]
+                self._parts, self._sent = (rest, [0]) if rest else ((), [])
+                if not rest:
+                    return
+            self._transport.send(self._parts, self._sent, deadline)
 
     def _keep(self) -> None:
         """Copy what is owed if it may change, and forget a message that has not begun."""

@@ -19,7 +19,7 @@ from .pieces import Pieces
 from .sockets import JOIN_SIZE, MOST_PARTS, Guard, check_is_stream, is_plain, skip
 from .stream_decoder import StreamDecoder
 from .streaming import IncomingBody, OutgoingBody
-from .transport import transport_of
+from .transport import WaitingTransport, transport_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -185,8 +185,7 @@ def receive_past(sock: socket.socket, framer: HeadFramer) -> Iterator[IncomingBo
     state = _state_of(sock)
     head = state.go_on_with(state.decoder_for(framer.whole), framer)
     try:
-        while not head.decode():
-            state.receive(sock, head)
+        state.receive_until_decoded(sock, head)
         header, offset = head.take_head()
     finally:
         whole = state.go_on_with(head, framer.whole)
@@ -200,8 +199,23 @@ def send_past(sock: socket.socket) -> Iterator[OutgoingBody]:
     Raises:
         ConnectionError: An earlier message was cut off in its middle.
     """
-    with _state_of(sock).sending_past() as sent:
-        yield OutgoingBody(transport_of(sock), sent)
+    state = _state_of(sock)
+    with state.sending_past() as sent:
+        yield OutgoingBody(transport_of(sock) if state.is_plain else WaitingTransport(sock), sent)
+
+
+def take_back(sock: socket.socket, decoder: StreamDecoder[Any], *, is_cut: bool) -> None:
+    """Remember of a socket what a MessageSocket knew, which has given it back.
+
+    Args:
+        sock: The socket.
+        decoder: Of which nothing is left but the rest of a body, perhaps.
+        is_cut: Whether what was sent ended in the middle of a message.
+    """
+    if decoder.is_skipping:
+        _state_of(sock).go_on_with(decoder, decoder.framer)
+    if is_cut:
+        _state_of(sock).sent = 0
 
 
 class _State:
@@ -317,6 +331,10 @@ class _State:
                 f" receive it before one in {framer!r}"
             )
         return self.go_on_with(decoder, framer)
+
+    def receive_until_decoded(self, sock: socket.socket, decoder: StreamDecoder[Any]) -> None:
+        while not decoder.decode():  # in a function of its own: see MessageSocket
+            self.receive(sock, decoder)
 
     def go_on_with(self, decoder: StreamDecoder[Any], framer: Framer[M]) -> StreamDecoder[M]:
         """Read the stream from where *decoder* is on in another format."""

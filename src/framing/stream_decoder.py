@@ -275,21 +275,33 @@ class StreamDecoder(Decoder[M]):
         Raises:
             IncompleteMessageError: The stream has ended inside the body.
             OSError: As *receive_into* raised it.
+            RuntimeError: Another call received a part of it.
         """
         body = self._body
         if body is None:
             return
+        missing = body.left
         if ahead := self._take_of(body):
+            missing -= len(ahead)
             yield memoryview(ahead)
-        buffer = memoryview(bytearray(min(body.left, _BODY_PIECE)))
-        while left := body.left:
+        buffer = memoryview(bytearray(min(missing, _BODY_PIECE)))
+        while missing:
+            if body.left != missing:
+                raise RuntimeError("another call has received a part of the body meanwhile")
             body.fold()
-            receive_into(buffer[:left], body.counts)
+            receive_into(buffer[:missing], body.counts)
             count = body.counts[-1]
             if not count:
                 self.feed_eof()
                 raise body.incomplete()
+            missing -= count
             yield buffer[:count]
+
+    def unread(self) -> bytes:
+        """Take back every byte that belongs to no message taken so far, nor to a body."""
+        if self._body is not None:
+            self._take_of(self._body)
+        return super().unread()
 
     def _advance(self) -> Iterator[M] | None:
         if self._body is not None and not self._skip(self._body):

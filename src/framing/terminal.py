@@ -24,6 +24,8 @@ _printing = Lock()
 
 def show(text: str) -> None:
     """Print a line on standard output, whole, from any thread."""
+    if sys.stdout is None:  # as it is where it was closed
+        return
     try:
         with _printing:
             sys.stdout.write(text + "\n")
@@ -38,6 +40,8 @@ def show(text: str) -> None:
 
 def note(text: str) -> None:
     """Print a line on standard error, where it does not mix with messages."""
+    if sys.stderr is None:
+        return
     with suppress(OSError), _printing:
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
@@ -111,6 +115,8 @@ def _bar(name: str) -> Any:
 
         def report(self, done: int, total: int) -> None:
             if self.bar is None:
+                # A peer may announce what is too much for a float.
+                total = min(total, sys.maxsize)
                 self.bar = tqdm(
                     total=total, desc=name, unit="B", unit_scale=True, unit_divisor=1024
                 )

@@ -257,10 +257,11 @@ class PlainTransport(Transport):
     def send_file(
         self, fd: int, place: tuple[int, int], counts: list[int], deadline: Deadline
     ) -> None:
-        files = (self.sock.fileno(),), (fd,)
-        offset, size = place
+        # The socket's number is asked for at each attempt: another thread may have closed the
+        # socket meanwhile, and the number may be another connection's by now.
+        sock, rest = self.sock, ((fd,), *((each,) for each in place))
         self._attempt(
-            lambda _: counts.extend(map(os.sendfile, *files, (offset,), (size,))), True, deadline
+            lambda _: counts.extend(map(os.sendfile, (sock.fileno(),), *rest)), True, deadline
         )
 
     def _attempt(self, operation: Callable[[int], R], for_writing: bool, deadline: Deadline) -> R:
@@ -327,11 +328,14 @@ class LockedTransport(Transport):
 
     def close(self, *, is_in_use: bool) -> None:
         with self._lock:
-            if hasattr(self.sock, "unwrap"):
-                # Tell the peer that this is the end, and do not wait for it to say the same.
-                with suppress(OSError, ValueError), self._not_waiting():
-                    self.sock.unwrap()
+            self._end_tls()
             super().close(is_in_use=is_in_use)
+
+    def _end_tls(self) -> None:
+        """Tell the peer that this is the end, and do not wait for it to say the same."""
+        if hasattr(self.sock, "unwrap"):
+            with suppress(OSError, ValueError), self._not_waiting():
+                self.sock.unwrap()
 
     def _attempt(
         self,
@@ -376,6 +380,14 @@ class LockedTransport(Transport):
             yield
         finally:
             self.sock.settimeout(own)
+
+
+class WaitingTransport(Transport):
+    """A socket that does its own waiting, as it does for ``send_msg``: for sending only."""
+
+    def send(self, parts: Sequence[Buffer], counts: list[int], deadline: Deadline) -> None:  # noqa: ARG002
+        self.sock.sendall(parts[0])
+        counts.append(memoryview(parts[0]).nbytes)
 
 
 def _wants_to_write(error: OSError) -> bool | None:
