@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any
 
 import pytest
-from hypothesis import find, given
+from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
 from framing import (
@@ -480,9 +480,12 @@ def test_an_announced_size_costs_nothing(framer: Framer[Any], announcement: byte
     assert decoder.bytes_needed >= 2**24 - 1
 
 
+ANY = settings(max_examples=50, phases=[Phase.generate], database=None)
+
+
 @every_format
 def test_between_messages_nothing_is_held(format: Format[Any]) -> None:
-    wire = format.framer.encode(find(format.messages, lambda _: True))
+    wire = format.framer.encode(find(format.messages, lambda _: True, settings=ANY))
     decoder = format.framer.decoder()
     parts = [wire * (20_000 // len(wire) + 1)] * 2
     tracemalloc.start()

@@ -866,7 +866,7 @@ def test_real_signals_leave_all_or_nothing(
     before = signal.signal(signal.SIGALRM, interrupt)
     outcomes = set()
     try:
-        for _ in range(60):
+        for _ in range(40):
             here, there = unix_pair()
             conn = over(there)
             with here, there, ThreadPoolExecutor(1) as executor:
@@ -878,8 +878,9 @@ def test_real_signals_leave_all_or_nothing(
                     signal.setitimer(signal.ITIMER_REAL, 0)
                 except Interruption:
                     signal.setitimer(signal.ITIMER_REAL, 0)
-                gc.collect()
-                found = contents(inbox)
+                if (found := contents(inbox)) not in ({}, {"f": data}):
+                    gc.collect()  # an exception may keep what it went through for a while
+                    found = contents(inbox)
                 assert found in ({}, {"f": data})
                 outcomes.add(bool(found))
                 (inbox / "f").unlink(missing_ok=True)
