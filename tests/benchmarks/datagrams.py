@@ -8,7 +8,7 @@ from functools import partial
 
 from framing import open_datagram, recv_datagram, send_datagram
 
-from .harness import OURS, Contest, Contestant, Scale, Watch
+from .harness import OURS, Contest, Contestant, Scale, Watch, cpu_clock
 from .loads import Load
 
 MOST = 65_535
@@ -32,10 +32,8 @@ def with_framing(sender: socket.socket, receiver: socket.socket, data: list[byte
     return received
 
 
-def carry(
-    way: Callable[[socket.socket, socket.socket, list[bytes]], bytes], load: Load
-) -> float:
-    watch = Watch()
+def carry(way: Callable[[socket.socket, socket.socket, list[bytes]], bytes], load: Load) -> float:
+    watch = Watch(cpu_clock)
     with open_datagram(("127.0.0.1", 0)) as receiver, open_datagram() as sender:
         receiver.settimeout(5)
         with watch:
@@ -44,9 +42,7 @@ def carry(
     return watch.seconds
 
 
-def check(
-    way: Callable[[socket.socket, socket.socket, list[bytes]], bytes], load: Load
-) -> None:
+def check(way: Callable[[socket.socket, socket.socket, list[bytes]], bytes], load: Load) -> None:
     for each in load.beginnings():
         carry(way, each)
 

@@ -18,9 +18,9 @@ from . import sides
 from .harness import Contest, Contestant, Goal, Scale, Watch
 from .large import payload
 from .loads import Load
-from .sides import Far, Near, Side, go
+from .sides import Side, go
 
-MEMORY = Path("/dev/shm")
+MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of its own is made in it
 RECEIVED = "source"
 
 
@@ -100,11 +100,14 @@ if hasattr(os, "sendfile"):
     WAYS["os.sendfile, recv_into, write"] = bare_receive, bare_send
 
 
-def contestant(side: Side, name: str, near: Near, far: Far, load: Load, source: Path) -> Contestant:
+def contestant(side: Side, name: str, load: Load, source: Path) -> Contestant:
+    receive, send = WAYS[name]
+
     def carry(*, compare: bool) -> float:
         watch = Watch()
         with tempfile.TemporaryDirectory(dir=source.parent) as target:
-            sides.play(side, partial(near, Path(target)), partial(far, source), load, watch)
+            near, far = partial(receive, Path(target)), partial(send, source)
+            sides.play(side, near, far, load, watch)
             received = Path(target, RECEIVED)
             assert received.stat().st_size == load.size, name
             assert not compare or filecmp.cmp(received, source, shallow=False), name
@@ -122,9 +125,7 @@ def contests(scale: Scale, side: Side) -> Iterator[Contest]:
         source = Path(folder, RECEIVED)
         source.write_bytes(payload(load.size))
         payload.cache_clear()
-        contestants = [
-            contestant(side, name, *way, load, source) for name, way in WAYS.items()
-        ]
+        contestants = [contestant(side, name, load, source) for name in WAYS]
         goals = [Goal("framing", "os.sendfile, recv_into, write", least=0.9)]
         size = f"{load.size / 2**20:.0f} MiB"
         yield Contest("files", size, contestants, goals, load.size, "byte")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from framing import recv_msg, send_msg
 
-from .harness import OURS, Contest, Contestant, Goal, Scale, Watch
+from .harness import OURS, Contest, Contestant, Goal, Scale, Watch, cpu_clock
 from .loads import Load
 from .receive import recv_exactly
 from .sides import no_delay
@@ -53,7 +53,7 @@ def carry(send: Send, receive: Receive, load: Load, watches: tuple[Watch, Watch]
 
 def contestant(name: str, send: Send, receive: Receive, load: Load, index: int) -> Contestant:
     def run() -> float:
-        watches = Watch(), Watch()
+        watches = Watch(cpu_clock), Watch(cpu_clock)
         assert carry(send, receive, load, watches) == load.messages[-1], name
         return watches[index].seconds
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from framing import (
@@ -21,16 +22,18 @@ from framing import (
 )
 
 from .decode import cut
-from .harness import Contest, Contestant, Goal, Scale, Watch
+from .harness import Contest, Contestant, Goal, Scale, Watch, cpu_clock
 
-# A framer that carries so many bytes, and a message of about so many
+MOST = 16 * 1024 * 1024
+
+# A framer, and a message of about so many bytes
 FORMATS: dict[str, tuple[Callable[[int], Framer[Any]], Callable[[int], Any]]] = {
-    "length prefix": (lambda size: LengthPrefixFramer(max_size=size), bytes),
-    "delimiter \\n": (lambda size: DelimiterFramer(max_size=size), bytes),
-    "delimiter aab": (lambda size: DelimiterFramer(b"aab", max_size=size), lambda n: b"a" * n),
-    "lines": (lambda size: LineFramer(max_size=size), lambda size: "x" * size),
+    "length prefix": (lambda _: LengthPrefixFramer(max_size=MOST), bytes),
+    "delimiter": (lambda _: DelimiterFramer(max_size=MOST), bytes),
+    "delimiter b'aab'": (lambda _: DelimiterFramer(b"aab", max_size=MOST), lambda n: b"a" * n),
+    "lines": (lambda _: LineFramer(max_size=MOST), lambda size: "x" * size),
     "header and body": (
-        lambda size: HeaderBodyFramer(max_size=size),
+        lambda _: HeaderBodyFramer(max_size=MOST),
         lambda size: HeaderMessage({}, bytes(size)),
     ),
     "record": (lambda size: StructFramer(f"!{size}s"), lambda size: (bytes(size),)),
@@ -38,7 +41,7 @@ FORMATS: dict[str, tuple[Callable[[int], Framer[Any]], Callable[[int], Any]]] = 
 
 
 def decode(framer: Framer[Any], chunks: list[bytes], count: int) -> float:
-    watch = Watch()
+    watch = Watch(cpu_clock)
     decoded = 0
     with watch:
         decoder = framer.decoder()
@@ -51,7 +54,7 @@ def decode(framer: Framer[Any], chunks: list[bytes], count: int) -> float:
 
 def one_by_one(framer: Framer[Any], chunks: list[bytes], count: int) -> float:
     """Take one message of each chunk, and the rest at the end: a backlog grows."""
-    watch = Watch()
+    watch = Watch(cpu_clock)
     with watch:
         decoder = framer.decoder()
         decoded = sum(decoder.feed(chunk).next_message() is not None for chunk in chunks)
@@ -66,8 +69,8 @@ def growing(name: str, work: str, amounts: list[int], make: Callable[[int], Cont
     contestants = [make(amount) for amount in amounts]
     names = [each.name for each in contestants]
     # An amount is a factor of 4 from the one before, and the time should be no more than 5.
-    goals = [Goal(after, before, most=5) for before, after in zip(names, names[1:], strict=False)]
-    return Contest("growth", f"{name}: {work}", contestants, goals, unit="run")
+    goals = [Goal(after, before, most=5) for before, after in pairwise(names)]
+    return Contest("growth", f"{name}: {work}", contestants, goals, unit="run", share=0.1)
 
 
 def message_in_chunks(format: str, chunk: int, size: int) -> Contestant:
@@ -111,8 +114,8 @@ def amount(size: int) -> str:
 def contests(scale: Scale) -> Iterator[Contest]:
     tiny = scale.most_messages < 1000
     for name in FORMATS:
-        sizes = [256, 1024] if tiny else [64 * 1024, 256 * 1024, 1024 * 1024]
-        for chunk in (1, 64, 64 * 1024):
+        for chunk, most in ((1, 32 * 1024), (64, 1024 * 1024), (64 * 1024, 4 * 1024 * 1024)):
+            sizes = [256, 1024] if tiny else [most // 16, most // 4, most]
             make = partial(message_in_chunks, name, chunk)
             yield growing(name, f"one message, chunks of {amount(chunk)}", sizes, make)
         counts = [4, 16] if tiny else [1000, 4000, 16_000]
@@ -121,6 +124,7 @@ def contests(scale: Scale) -> Iterator[Contest]:
             yield growing(name, f"messages of {size} B in one chunk", counts, make)
         for chunk in (1, 64, 4096):
             make = partial(messages_in_chunks, name, chunk)
-            yield growing(name, f"messages of 60 B, chunks of {amount(chunk)}", counts, make)
+            fewer = counts if chunk > 1 else [4, 16] if tiny else [100, 400, 1600]
+            yield growing(name, f"messages of 60 B, chunks of {amount(chunk)}", fewer, make)
         chunks = [1, 4] if tiny else [20, 80]
         yield growing(name, "a backlog of messages of 60 B", chunks, partial(backlog, name))

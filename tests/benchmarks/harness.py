@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from time import perf_counter
+from time import get_clock_info, perf_counter, process_time
 
 CPUS = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 # What a contestant that is this library is called by.
@@ -22,18 +22,27 @@ OURS = "framing"
 
 
 class Watch:
-    """Sums up the time that is spent inside ``with watch:``."""
+    """Sums up the time that is spent inside ``with watch:``.
 
-    def __init__(self) -> None:
+    Args:
+        clock: ``perf_counter``; or for work that waits for nothing ``cpu_clock``, which on a busy
+            machine leaves out what other processes take.
+    """
+
+    def __init__(self, clock: Callable[[], float] = perf_counter) -> None:
         self.seconds = 0.0
+        self._clock = clock
         self._start = 0.0
 
-    def __enter__(self) -> Watch:
-        self._start = perf_counter()
-        return self
+    def __enter__(self) -> None:
+        self._start = self._clock()
 
     def __exit__(self, *_: object) -> None:
-        self.seconds += perf_counter() - self._start
+        self.seconds += self._clock() - self._start
+
+
+# Where it is coarse, as on Windows, the other has to do.
+cpu_clock = process_time if get_clock_info("process_time").resolution < 1e-5 else perf_counter
 
 
 @dataclass(frozen=True)
@@ -72,59 +81,6 @@ class Goal:
         return f"≥ {self.least:g}" if self.least else f"≤ {self.most:g}"
 
 
-@dataclass
-class Contest:
-    """*amount* of work, counted in what *unit* says: a message, a byte of one, a process, …"""
-
-    group: str
-    work: str
-    contestants: list[Contestant]
-    goals: list[Goal] = field(default_factory=list)
-    amount: int = 1
-    unit: str = "message"
-    most_runs: int = 10_000
-
-    def goals_of(self, costs: dict[str, float]) -> list[Goal]:
-        """Return the goals for which there is a peer."""
-        return [each for each in self.goals if each.ours in costs and each.peer in costs]
-
-    def runnable(self) -> list[Contestant]:
-        return [each for each in self.contestants if each.can_run]
-
-    def measure(self, seconds: float, least_runs: int) -> dict[str, float]:
-        """Return what each contestant cost at best, in about so many *seconds*."""
-        racing = self.runnable()
-        for each in racing:
-            each.check()
-        share = seconds / len(racing)
-        costs: dict[str, list[float]] = {each.name: [] for each in racing}
-        spent = dict.fromkeys(costs, 0.0)
-        while racing:
-            for each in racing:
-                start = perf_counter()
-                with without_gc():
-                    costs[each.name].append(each.run())
-                spent[each.name] += perf_counter() - start
-            racing = [
-                each
-                for each in racing
-                if len(costs[each.name]) < min(least_runs, self.most_runs)
-                or (spent[each.name] < share and len(costs[each.name]) < self.most_runs)
-            ]
-        return {name: min(each) for name, each in costs.items()}
-
-
-@contextmanager
-def without_gc() -> Iterator[None]:
-    """Let no contestant pay for collecting another's garbage."""
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-
-
 @dataclass(frozen=True)
 class Scale:
     """How much work, and how long for: the whole, a quick look, or only whether it works."""
@@ -140,8 +96,62 @@ class Scale:
 
 
 WHOLE = Scale(seconds=4.0, least_runs=4)
-QUICK = Scale(seconds=0.6, least_runs=2, file=64 * 1024 * 1024)
+QUICK = Scale(seconds=0.8, least_runs=2, file=64 * 1024 * 1024)
 TINY = Scale(seconds=0, least_runs=1, large=300_000, file=300_000, most_messages=10)
+
+
+@dataclass
+class Contest:
+    """The same work for all: *amount* of what *unit* says, such as messages or bytes."""
+
+    group: str
+    work: str
+    contestants: list[Contestant]
+    goals: list[Goal] = field(default_factory=list)
+    amount: int = 1
+    unit: str = "message"
+    most_runs: int = 10_000
+    share: float = 1.0  # of the time for a contest
+
+    def goals_of(self, costs: dict[str, float]) -> list[Goal]:
+        """Return the goals for which there is a peer."""
+        return [each for each in self.goals if each.ours in costs and each.peer in costs]
+
+    def runnable(self) -> list[Contestant]:
+        return [each for each in self.contestants if each.can_run]
+
+    def measure(self, scale: Scale) -> dict[str, float]:
+        """Return what each contestant cost at best."""
+        racing = self.runnable()
+        for each in racing:
+            each.check()
+        share = scale.seconds * self.share / len(racing)
+        costs: dict[str, list[float]] = {each.name: [] for each in racing}
+        spent = dict.fromkeys(costs, 0.0)
+        while racing:
+            with without_gc():
+                for each in racing:
+                    start = perf_counter()
+                    costs[each.name].append(each.run())
+                    spent[each.name] += perf_counter() - start
+            racing = [
+                each
+                for each in racing
+                if len(costs[each.name]) < min(scale.least_runs, self.most_runs)
+                or (spent[each.name] < share and len(costs[each.name]) < self.most_runs)
+            ]
+        return {name: min(each) for name, each in costs.items()}
+
+
+@contextmanager
+def without_gc() -> Iterator[None]:
+    """Let no contestant pay for collecting another's garbage."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def pin(index: int) -> None:

@@ -42,4 +42,6 @@ def contests(_scale: Scale) -> Iterator[Contest]:
         *(contestant(name, f"import {name}", needs) for needs, name in PEERS.items()),
     ]
     goals = [Goal(OURS, STANDARD, most=1.3)]
-    yield Contest("imports", "python -c 'import ...'", contestants, goals, unit="process")
+    yield Contest(
+        "imports", "python -c 'import ...'", contestants, goals, unit="process", share=2.0
+    )

@@ -44,24 +44,21 @@ def send_payload(sock: socket.socket, load: Load) -> None:
     sock.sendall(message)
 
 
-def waitall(sock: socket.socket, load: Load, watch: Watch) -> object:
+def waitall(sock: socket.socket, _load: Load, watch: Watch) -> object:
     with go(sock, watch):
         (size,) = struct.unpack("!I", sock.recv(4, socket.MSG_WAITALL))
-        message = sock.recv(size, socket.MSG_WAITALL)
-    return message
+        return sock.recv(size, socket.MSG_WAITALL)
 
 
 def recv(sock: socket.socket, load: Load, watch: Watch) -> object:
     framed = MessageSocket(sock, framer(load))
     with go(sock, watch):
-        message = framed.recv()
-    return message
+        return framed.recv()
 
 
 def receive_msg(sock: socket.socket, load: Load, watch: Watch) -> object:
     with go(sock, watch):
-        message = recv_msg(sock, framer=framer(load))
-    return message
+        return recv_msg(sock, framer=framer(load))
 
 
 def by_chunks(sock: socket.socket, _load: Load, watch: Watch) -> object:
@@ -74,21 +71,18 @@ def by_chunks(sock: socket.socket, _load: Load, watch: Watch) -> object:
                 raise EOFError
             chunks.append(chunk)
             left -= len(chunk)
-        message = b"".join(chunks)
-    return message
+        return b"".join(chunks)
 
 
 def makefile(sock: socket.socket, _load: Load, watch: Watch) -> object:
     with sock.makefile("rb") as file, go(sock, watch):
         (size,) = struct.unpack("!I", file.read(4))
-        message = file.read(size)
-    return message
+        return file.read(size)
 
 
 def with_multiprocessing(sock: socket.socket, _load: Load, watch: Watch) -> object:
     with Connection(sock.dup().detach()) as connection, go(sock, watch):
-        message = connection.recv_bytes()
-    return message
+        return connection.recv_bytes()
 
 
 def with_asyncio(sock: socket.socket, _load: Load, watch: Watch) -> object:

@@ -9,6 +9,7 @@ import importlib.util
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def peak() -> int:
 
 def growth(near: Near, far: Far, load: Load, *, sends: bool) -> int:
     """Return by how much this process grows at most while it does *near*."""
-    with sides.Side(1) as side:
+    with closing(sides.Side(1)) as side:
         # What is sent is there before; it counts nevertheless.
         held = len(large.payload(load.size)) if sends else 0
         before = peak()
@@ -43,7 +44,7 @@ def growth(near: Near, far: Far, load: Load, *, sends: bool) -> int:
 
 def contestant(name: str, near: Near, far: Far, load: Load, *, sends: bool) -> Contestant:
     def run() -> float:
-        with sides.Side(0, daemon=False) as fresh:
+        with closing(sides.Side(0, daemon=False)) as fresh:
             fresh.start(partial(growth, near, far, load, sends=sends))
             return float(fresh.result())
 

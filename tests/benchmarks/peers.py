@@ -51,15 +51,11 @@ async def read_delimited(reader: asyncio.StreamReader, delimiter: bytes) -> byte
 # Twisted
 
 
-class Last:
-    """What a Twisted protocol got last."""
-
-    message: object = b""
-
-
 @lru_cache(maxsize=1)
 def twisted_lengths() -> Callable[[], Any]:
-    class Receiver(import_module("twisted.protocols.basic").Int32StringReceiver):  # type: ignore[misc]
+    base: Any = import_module("twisted.protocols.basic").Int32StringReceiver
+
+    class Receiver(base):  # type: ignore[misc]
         last = b""
 
         def stringReceived(self, string: bytes) -> None:  # noqa: N802
@@ -70,7 +66,9 @@ def twisted_lengths() -> Callable[[], Any]:
 
 @lru_cache(maxsize=4)
 def twisted_lines(line_end: bytes) -> Callable[[], Any]:
-    class Receiver(import_module("twisted.protocols.basic").LineReceiver):  # type: ignore[misc]
+    base: Any = import_module("twisted.protocols.basic").LineReceiver
+
+    class Receiver(base):  # type: ignore[misc]
         delimiter = line_end
         last = b""
 
@@ -86,10 +84,10 @@ def twisted_lines(line_end: bytes) -> Callable[[], Any]:
 @lru_cache(maxsize=1)
 def easynetwork_lengths() -> Any:
     """Return its protocol for messages with a length before each: it has none of its own."""
-    abc = import_module("easynetwork.serializers.abc")
+    base: Any = import_module("easynetwork.serializers.abc").AbstractIncrementalPacketSerializer
     tools = import_module("easynetwork.serializers.tools")
 
-    class Serializer(abc.AbstractIncrementalPacketSerializer):  # type: ignore[misc]
+    class Serializer(base):  # type: ignore[misc]
         def serialize(self, packet: bytes) -> bytes:
             return packet
 
@@ -110,7 +108,7 @@ def easynetwork_lengths() -> Any:
 
 @lru_cache(maxsize=4)
 def easynetwork_delimited(delimiter: bytes) -> Any:
-    base = import_module("easynetwork.serializers.base_stream").AutoSeparatedPacketSerializer
+    base: Any = import_module("easynetwork.serializers.base_stream").AutoSeparatedPacketSerializer
 
     class Serializer(base):  # type: ignore[misc]
         def __init__(self) -> None:

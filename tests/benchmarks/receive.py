@@ -155,7 +155,7 @@ def with_anyio(sock: socket.socket, _load: Load, watch: Watch) -> object:
 
 
 def contests(scale: Scale, side: Side) -> Iterator[Contest]:
-    for load in loads(scale.count(50_000), 64, 1024):
+    for load in loads(scale.count(20_000), 64, 1024):
         ways = [
             ("framing, recv()", recv, ""),
             (ITERATION, iterate, ""),
@@ -178,4 +178,6 @@ def contests(scale: Scale, side: Side) -> Iterator[Contest]:
             *beats(ITERATION, makefile=1.0),
             Goal("framing, recv_msg()", "by hand", least=1.0),
         ]
-        yield Contest("receive", str(load), contestants, goals if load.size == 64 else [], load.count)
+        yield Contest(
+            "receive", str(load), contestants, goals if load.size == 64 else [], load.count
+        )

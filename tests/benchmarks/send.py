@@ -137,7 +137,7 @@ def contestant(side: Side, name: str, near: Near, load: Load, needs: str) -> Con
 
 
 def contests(scale: Scale, side: Side) -> Iterator[Contest]:
-    for load in loads(scale.count(20_000), 64, 1024):
+    for load in loads(scale.count(10_000), 64, 1024):
         ways: list[tuple[str, Callable[[socket.socket, Load, Watch], None], str]] = [
             ("framing, send_many()", send_many, ""),
             ("framing, send()", send, ""),

@@ -59,12 +59,6 @@ class Side:
         self._pipe.close()
         self._process.join(TIMEOUT)
 
-    def __enter__(self) -> Side:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
 
 def _work(pipe: Connection, cpu: int) -> None:
     pin(cpu)

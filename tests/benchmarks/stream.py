@@ -88,7 +88,7 @@ def zmq_near(sock: socket.socket, load: Load, watch: Watch) -> object:
 
 
 def contests(scale: Scale, side: Side) -> Iterator[Contest]:
-    for load in loads(scale.count(50_000), 64, 1024):
+    for load in loads(scale.count(20_000), 64, 1024):
         ways = [
             ("framing, send_many(), for message in", receive.iterate, send_many, ""),
             ("framing, send_many(), recv()", receive.recv, send_many, ""),
