@@ -57,6 +57,12 @@ def goal_lines(results: list[Result]) -> Iterator[str]:
             yield row(cells)
 
 
+def summary(results: list[Result]) -> str:
+    goals = [(goal, each.costs) for each in results for goal in each.contest.goals_of(each.costs)]
+    met = sum(goal.is_met(costs) for goal, costs in goals)
+    return f"{met} of {len(goals)} goals are met, those for how time grows included."
+
+
 def group_lines(results: list[Result]) -> Iterator[str]:
     """Yield a Markdown table of one group: a row for each contestant, a column for each work."""
     names = list(dict.fromkeys(name for each in results for name in each.costs))
@@ -102,7 +108,7 @@ def tables(results: list[Result], left_out: list[str]) -> str:
     lines = [machine(), ""]
     if left_out:
         lines += [f"Not installed, and so left out: {', '.join(left_out)}.", ""]
-    lines += ["## Goals", "", *goal_lines(results), ""]
+    lines += ["## Goals", "", summary(results), "", *goal_lines(results), ""]
     for group, title in GROUPS.items():
         own = [each for each in results if each.contest.group == group]
         if own:
