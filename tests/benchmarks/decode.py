@@ -373,7 +373,8 @@ class Decoding:
         return b"".join(map(self._framer.encode, messages))
 
     def contest(self, work: str, goals: list[Goal]) -> Contest:
-        return Contest("decode", work, self.contestants, goals, len(self._messages))
+        # CPU time is steady, so less of it is enough.
+        return Contest("decode", work, self.contestants, goals, len(self._messages), share=0.7)
 
 
 def length_contest(load: Load) -> Contest:

@@ -128,4 +128,4 @@ def contests(scale: Scale, side: Side) -> Iterator[Contest]:
         contestants = [contestant(side, name, load, source) for name in WAYS]
         goals = [Goal("framing", "os.sendfile, recv_into, write", least=0.9)]
         size = f"{load.size / 2**20:.0f} MiB"
-        yield Contest("files", size, contestants, goals, load.size, "byte")
+        yield Contest("files", size, contestants, goals, load.size, "byte", share=2.0)

@@ -114,7 +114,7 @@ def amount(size: int) -> str:
 def contests(scale: Scale) -> Iterator[Contest]:
     tiny = scale.most_messages < 1000
     for name in FORMATS:
-        for chunk, most in ((1, 32 * 1024), (64, 1024 * 1024), (64 * 1024, 4 * 1024 * 1024)):
+        for chunk, most in ((1, 32 * 1024), (64, 1024 * 1024), (64 * 1024, 1024 * 1024)):
             sizes = [256, 1024] if tiny else [most // 16, most // 4, most]
             make = partial(message_in_chunks, name, chunk)
             yield growing(name, f"one message, chunks of {amount(chunk)}", sizes, make)

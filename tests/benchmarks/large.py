@@ -213,4 +213,4 @@ def contests(scale: Scale, side: Side) -> Iterator[Contest]:
         ("send", SENDING, [Goal("framing, send()", "sendall", least=0.95)]),
     ):
         contestants = [contestant(side, name, *way, load) for name, way in ways.items()]
-        yield Contest("large", f"{work}, {size}", contestants, goals, load.size, "byte")
+        yield Contest("large", f"{work}, {size}", contestants, goals, load.size, "byte", share=2.0)

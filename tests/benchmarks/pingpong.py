@@ -232,7 +232,7 @@ def easynetwork_far(sock: socket.socket, load: Load) -> None:
 
 def contests(scale: Scale, side: Side) -> Iterator[Contest]:
     for mixed in (False, True):
-        load = Load(scale.count(2000), 64, mixed)
+        load = Load(scale.count(500), 64, mixed)
         ways = [
             (OURS, framing_near, framing_far, ""),
             ("framing, send_msg(), recv_msg()", functions_near, functions_far, ""),
@@ -249,4 +249,4 @@ def contests(scale: Scale, side: Side) -> Iterator[Contest]:
             for name, near, far, needs in ways
         ]
         goals = [Goal(OURS, "makefile", most=1.1), *beats(OURS, pyzmq=1.5, asyncio=3)]
-        yield Contest("pingpong", str(load), contestants, goals, load.count, "turn")
+        yield Contest("pingpong", str(load), contestants, goals, load.count, "turn", share=2.0)
