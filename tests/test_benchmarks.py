@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,7 @@ def test_what_is_not_installed_is_left_out_and_said(tmp_path: Path) -> None:
 
 def test_the_memory_of_a_message_is_measured_in_a_process_of_its_own() -> None:
     pytest.importorskip("resource")
-    contest = next(memory.contests(TINY))
-    ours = contest.contestants[0]
-    assert ours.run() >= TINY.large // 16 * 16
+    # A small message may fit in memory that the process has had before.
+    size = 16 * 1024 * 1024
+    contest = next(memory.contests(replace(TINY, large=size)))
+    assert contest.contestants[0].run() > 0.9 * size
