@@ -34,12 +34,14 @@ OTHER_COMMANDS = (
     ". .venv/bin/activate",
     ".venv/bin/python -m pip install .",
     ".venv/bin/python -m pip install '.[docs]' && .venv/bin/python -m sphinx docs ",
+    ".venv/bin/python -m pip install -e '.[bench]' && .venv/bin/python -m tests.benchmarks",
     "cp -r framing/src/framing ",
     "curl -i http://127.0.0.1:8000/",
     "mkdir files",
     "python capture.py",
     "mypy --strict myapp",
     "python -m http.server",
+    "python -m pip install -e '.[bench]'",
     "python -m myapp.wire demo",
     "python client.py",
     "python cure.py",
@@ -211,6 +213,9 @@ def check_command(line: str) -> None:
     program, *arguments = words
     if (ROOT / "docs" / "examples" / arguments[0]).is_file():
         return  # test_examples runs it
+    if arguments[:2] == ["-m", "tests.benchmarks"]:
+        assert {"--quick", "--docs"}.issuperset(arguments[2:])  # test_benchmarks runs it
+        return
     if arguments[:2] == ["-m", "framing"]:
         program, *arguments = "framing", *arguments[2:]
     assert program.endswith("framing"), f"list {line!r} in OTHER_COMMANDS, or check it"

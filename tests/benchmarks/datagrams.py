@@ -1,58 +1,57 @@
-"""``send_datagram`` and ``recv_datagram`` against ``sendto`` and ``recvfrom``.
-
-    python tests/benchmarks/datagrams.py
-
-Prints microseconds a datagram over loopback, sent and received, each the best of several runs
-that alternate.
-"""
+"""Datagrams sent and received, one after another, both ends in one process."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
-from time import perf_counter
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from framing import open_datagram, recv_datagram, send_datagram
 
-COUNT = 2000
-RUNS = 25
+from .harness import OURS, Contest, Contestant, Scale, Watch, cpu_clock
+from .loads import Load
 
-Loop = Callable[[socket.socket, socket.socket, bytes], None]
+MOST = 65_535
 
 
-def by_hand(sender: socket.socket, receiver: socket.socket, data: bytes) -> None:
+def by_hand(sender: socket.socket, receiver: socket.socket, data: list[bytes]) -> bytes:
     address = receiver.getsockname()
-    for _ in range(COUNT):
-        sender.sendto(data, address)
-        receiver.recvfrom(65_535)
+    received = b""
+    for each in data:
+        sender.sendto(each, address)
+        received, _ = receiver.recvfrom(MOST)
+    return received
 
 
-def with_framing(sender: socket.socket, receiver: socket.socket, data: bytes) -> None:
+def with_framing(sender: socket.socket, receiver: socket.socket, data: list[bytes]) -> bytes:
     address = receiver.getsockname()
-    for _ in range(COUNT):
-        send_datagram(sender, data, address)
-        recv_datagram(receiver)
+    received = b""
+    for each in data:
+        send_datagram(sender, each, address)
+        received, _ = recv_datagram(receiver)
+    return received
 
 
-def measure(loops: list[Loop], size: int) -> list[float]:
-    """Return the seconds that a datagram takes in each of *loops*, at best."""
-    best = [float("inf")] * len(loops)
+def carry(way: Callable[[socket.socket, socket.socket, list[bytes]], bytes], load: Load) -> float:
+    watch = Watch(cpu_clock)
     with open_datagram(("127.0.0.1", 0)) as receiver, open_datagram() as sender:
         receiver.settimeout(5)
-        for _ in range(RUNS):
-            for i, loop in enumerate(loops):
-                start = perf_counter()
-                loop(sender, receiver, bytes(size))
-                best[i] = min(best[i], (perf_counter() - start) / COUNT)
-    return best
+        with watch:
+            last = way(sender, receiver, load.messages)
+    assert last == load.messages[-1]
+    return watch.seconds
 
 
-def main() -> None:
-    print(f"{'':<8} {'by hand':>10} {'framing':>10} {'ratio':>6}")
+def check(way: Callable[[socket.socket, socket.socket, list[bytes]], bytes], load: Load) -> None:
+    for each in load.beginnings():
+        carry(way, each)
+
+
+def contests(scale: Scale) -> Iterator[Contest]:
     for size in (64, 1472, 9000):
-        hand, ours = measure([by_hand, with_framing], size)
-        print(f"{size:>6} B {hand * 1e6:>7.2f} us {ours * 1e6:>7.2f} us {ours / hand:>6.2f}")
-
-
-if __name__ == "__main__":
-    main()
+        load = Load(scale.count(500), size)
+        contestants = [
+            Contestant(name, partial(carry, way, load), partial(check, way, load))
+            for name, way in ((OURS, with_framing), ("sendto, recvfrom", by_hand))
+        ]
+        yield Contest("datagrams", f"{size} B", contestants, [], load.count)

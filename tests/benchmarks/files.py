@@ -1,118 +1,131 @@
-"""``send_file`` and ``recv_file`` against the bare system calls, over TCP on loopback.
-
-    python tests/benchmarks/files.py [FOLDER]
-
-One process sends a file of 600 MiB to itself, within FOLDER: by default the temporary folder,
-better one in memory.  The ways take turns, and every line is the best of several runs.  The
-last column is the speed by that of the bare system calls, so more is better.
-"""
+"""A file sent and received, within one folder: better one in memory, as the disk is not meant."""
 
 from __future__ import annotations
 
+import filecmp
 import os
-import re
+import shutil
 import socket
-import sys
 import tempfile
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from time import perf_counter
 
 from framing import HeaderBodyFramer, MessageSocket
 from framing.files import recv_file, send_file
 
-SIZE = 600 * 1024 * 1024
-RUNS = 5
+from . import sides
+from .harness import Contest, Contestant, Goal, Scale, Watch
+from .large import payload
+from .loads import Load
+from .sides import Side, go
 
-Transfer = Callable[[socket.socket, socket.socket, Path, Path], None]
-
-
-def bare(client: socket.socket, server: socket.socket, source: Path, folder: Path) -> None:
-    def send() -> None:
-        with open(source, "rb") as file:
-            offset = 0
-            while sent := os.sendfile(client.fileno(), file.fileno(), offset, SIZE):
-                offset += sent
-
-    in_thread = threading.Thread(target=send)
-    in_thread.start()
-    buffer = memoryview(bytearray(256 * 1024))
-    left = SIZE
-    with open(folder / "received", "wb", buffering=0) as file:
-        while left:
-            size = server.recv_into(buffer[:left])
-            file.write(buffer[:size])
-            left -= size
-    in_thread.join()
+MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of its own is made in it
+RECEIVED = "source"
 
 
-def framed(client: socket.socket, server: socket.socket, source: Path, folder: Path) -> None:
-    sender = threading.Thread(target=send_file, args=(client, source))
-    sender.start()
-    recv_file(server, folder)
-    sender.join()
+# The far sides send
 
 
-def checked(client: socket.socket, server: socket.socket, source: Path, folder: Path) -> None:
-    sender = threading.Thread(target=send_file, args=(client, source), kwargs={"checksum": True})
-    sender.start()
-    recv_file(server, folder)
-    sender.join()
+def bare_send(source: Path, sock: socket.socket, _load: Load) -> None:
+    sides.wait_for_go(sock)
+    with open(source, "rb") as file:
+        offset = 0
+        size = os.fstat(file.fileno()).st_size
+        while offset < size:
+            offset += os.sendfile(sock.fileno(), file.fileno(), offset, size - offset)
 
 
-def message_sockets(
-    client: socket.socket, server: socket.socket, source: Path, folder: Path
+def socket_send(source: Path, sock: socket.socket, _load: Load) -> None:
+    sides.wait_for_go(sock)
+    with open(source, "rb") as file:
+        sock.sendfile(file)
+
+
+def framing_send(source: Path, sock: socket.socket, _load: Load) -> None:
+    sides.wait_for_go(sock)
+    send_file(sock, source)
+
+
+def framing_send_on_message_socket(source: Path, sock: socket.socket, _load: Load) -> None:
+    sides.wait_for_go(sock)
+    send_file(MessageSocket(sock, HeaderBodyFramer()), source)
+
+
+def framing_send_checked(source: Path, sock: socket.socket, _load: Load) -> None:
+    sides.wait_for_go(sock)
+    send_file(sock, source, checksum=True)
+
+
+# The near sides receive
+
+
+def bare_receive(target: Path, sock: socket.socket, load: Load, watch: Watch) -> None:
+    left = load.size
+    with go(sock, watch):
+        buffer = memoryview(bytearray(256 * 1024))
+        with open(target / RECEIVED, "wb", buffering=0) as file:
+            while left:
+                size = sock.recv_into(buffer[:left])
+                if not size:
+                    raise EOFError
+                file.write(buffer[:size])
+                left -= size
+
+
+def copy_makefile(target: Path, sock: socket.socket, _load: Load, watch: Watch) -> None:
+    with go(sock, watch), sock.makefile("rb") as source, open(target / RECEIVED, "wb") as file:
+        shutil.copyfileobj(source, file)
+
+
+def framing_receive(target: Path, sock: socket.socket, _load: Load, watch: Watch) -> None:
+    with go(sock, watch):
+        recv_file(sock, target)
+
+
+def framing_receive_on_message_socket(
+    target: Path, sock: socket.socket, _load: Load, watch: Watch
 ) -> None:
-    here, there = (MessageSocket(sock, HeaderBodyFramer()) for sock in (client, server))
-    sender = threading.Thread(target=send_file, args=(here, source))
-    sender.start()
-    recv_file(there, folder)
-    sender.join()
+    with go(sock, watch):
+        recv_file(MessageSocket(sock, HeaderBodyFramer()), target)
 
 
-def seconds(transfer: Transfer, source: Path) -> float:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        client = socket.create_connection(listener.getsockname())
-        server, _ = listener.accept()
-    with client, server, tempfile.TemporaryDirectory(dir=source.parent) as folder:
-        start = perf_counter()
-        transfer(client, server, source, Path(folder))
-        return perf_counter() - start
+WAYS: dict[str, tuple[Callable[..., None], Callable[..., None]]] = {
+    "framing": (framing_receive, framing_send),
+    "framing, MessageSocket": (framing_receive_on_message_socket, framing_send_on_message_socket),
+    "framing, checksum": (framing_receive, framing_send_checked),
+    "makefile, copyfileobj": (copy_makefile, socket_send),
+}
+if hasattr(os, "sendfile"):
+    WAYS["os.sendfile, recv_into, write"] = bare_receive, bare_send
 
 
-def memory() -> int:
-    """Return the most memory that this process has used, in bytes."""
-    if sys.platform != "linux":
-        return 0
-    (line,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    return int(line) * 1024
+def contestant(side: Side, name: str, load: Load, source: Path) -> Contestant:
+    receive, send = WAYS[name]
+
+    def carry(*, compare: bool) -> float:
+        watch = Watch()
+        with tempfile.TemporaryDirectory(dir=source.parent) as target:
+            near, far = partial(receive, Path(target)), partial(send, source)
+            sides.play(side, near, far, load, watch)
+            received = Path(target, RECEIVED)
+            assert received.stat().st_size == load.size, name
+            assert not compare or filecmp.cmp(received, source, shallow=False), name
+        return watch.seconds
+
+    def check() -> None:
+        carry(compare=True)
+
+    return Contestant(name, partial(carry, compare=False), check)
 
 
-def main() -> None:
-    ways: dict[str, Transfer] = {
-        "os.sendfile, recv_into and write": bare,
-        "send_file, recv_file": framed,
-        "... over MessageSocket": message_sockets,
-        "... with a checksum": checked,
-    }
-    with tempfile.TemporaryDirectory(dir=sys.argv[1] if sys.argv[1:] else None) as folder:
-        source = Path(folder, "source")
-        with open(source, "wb") as file:
-            file.writelines(os.urandom(1024 * 1024) for _ in range(SIZE // (1024 * 1024)))
-        before = memory()
-        seconds(framed, source)
-        growth = (memory() - before) / 1024 / 1024
-        best = dict.fromkeys(ways, float("inf"))
-        for _ in range(RUNS):
-            for name, transfer in ways.items():
-                best[name] = min(best[name], seconds(transfer, source))
-    first = best["os.sendfile, recv_into and write"]
-    print(f"{SIZE // 1024 // 1024} MiB")
-    for name, taken in best.items():
-        print(f"{name:<36}{SIZE / taken / 1e9:8.2f} GB/s{first / taken:8.2f}")
-    print(f"\nsend_file and recv_file made the process grow by {growth:.1f} MiB.")
-
-
-if __name__ == "__main__":
-    main()
+def contests(scale: Scale, side: Side) -> Iterator[Contest]:
+    load = Load(1, scale.file // 16 * 16)
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
+        source = Path(folder, RECEIVED)
+        source.write_bytes(payload(load.size))
+        payload.cache_clear()
+        contestants = [contestant(side, name, load, source) for name in WAYS]
+        goals = [Goal("framing", "os.sendfile, recv_into, write", least=0.9)]
+        size = f"{load.size / 2**20:.0f} MiB"
+        yield Contest("files", size, contestants, goals, load.size, "byte", share=2.0)

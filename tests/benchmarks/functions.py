@@ -1,31 +1,29 @@
-"""``send_msg`` and ``recv_msg`` against the loop that everybody writes by hand.
+"""``send_msg`` and ``recv_msg`` against the functions that everybody writes by hand.
 
-    python tests/benchmarks/functions.py
-
-Prints microseconds a message over a socketpair, each the best of several runs that alternate.
+Both ends are here, in one process: so many messages as the system holds are sent, then received.
 """
 
 from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Callable
-from time import perf_counter
+from collections.abc import Callable, Iterator
 
 from framing import recv_msg, send_msg
 
-COUNT = 2000
-RUNS = 15
+from .harness import OURS, Contest, Contestant, Goal, Scale, Watch, cpu_clock
+from .loads import Load
+from .receive import recv_exactly
+from .sides import no_delay
+
+HELD = 64 * 1024  # bytes that the system surely holds
+
+Send = Callable[[socket.socket, bytes], None]
+Receive = Callable[[socket.socket], bytes]
 
 
-def recv_exactly(sock: socket.socket, size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        chunk = sock.recv(size - len(data))
-        if not chunk:
-            raise EOFError
-        data += chunk
-    return data
+def send_by_hand(sock: socket.socket, message: bytes) -> None:
+    sock.sendall(struct.pack("!I", len(message)) + message)
 
 
 def recv_by_hand(sock: socket.socket) -> bytes:
@@ -33,45 +31,46 @@ def recv_by_hand(sock: socket.socket) -> bytes:
     return recv_exactly(sock, size)
 
 
-def send_by_hand(sock: socket.socket, message: bytes) -> None:
-    sock.sendall(struct.pack("!I", len(message)) + message)
-
-
-Send = Callable[[socket.socket, bytes], None]
-Receive = Callable[[socket.socket], bytes]
-
-
-def measure(pairs: list[tuple[Send, Receive]], size: int) -> list[tuple[float, float]]:
-    """Return the seconds that each pair took to send and to receive a message, at best."""
-    message = bytes(size)
-    best = [(float("inf"), float("inf"))] * len(pairs)
-    here, there = socket.socketpair()
+def carry(send: Send, receive: Receive, load: Load, watches: tuple[Watch, Watch]) -> object:
+    """Send and receive all messages, time each, and return the last."""
+    sending, receiving = watches
+    message = b""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        here = no_delay(socket.create_connection(listener.getsockname()))
+        there = no_delay(listener.accept()[0])
+    at_once = max(HELD // (load.size + 4), 1)
     with here, there:
-        for _ in range(RUNS):
-            for i, (send, receive) in enumerate(pairs):
-                sending = receiving = 0.0
-                for _ in range(COUNT):
-                    start = perf_counter()
+        for start in range(0, load.count, at_once):
+            batch = load.messages[start : start + at_once]
+            with sending:
+                for message in batch:
                     send(here, message)
-                    sent = perf_counter()
-                    receive(there)
-                    receiving += perf_counter() - sent
-                    sending += sent - start
-                best[i] = (
-                    min(best[i][0], sending / COUNT),
-                    min(best[i][1], receiving / COUNT),
-                )
-    return best
+            with receiving:
+                for _ in batch:
+                    message = receive(there)
+    return message
 
 
-def main() -> None:
-    print(f"{'':<16} {'by hand':>10} {'framing':>10} {'ratio':>6}")
+def contestant(name: str, send: Send, receive: Receive, load: Load, index: int) -> Contestant:
+    def run() -> float:
+        watches = Watch(cpu_clock), Watch(cpu_clock)
+        assert carry(send, receive, load, watches) == load.messages[-1], name
+        return watches[index].seconds
+
+    def check() -> None:
+        for each in load.beginnings():
+            assert carry(send, receive, each, (Watch(), Watch())) == each.messages[-1], name
+
+    return Contestant(name, run, check)
+
+
+def contests(scale: Scale) -> Iterator[Contest]:
     for size in (64, 1024, 32 * 1024):
-        by_hand, framing = measure([(send_by_hand, recv_by_hand), (send_msg, recv_msg)], size)
-        for name, hand, ours in zip(("send", "receive"), by_hand, framing, strict=True):
-            times = f"{hand * 1e6:>7.2f} us {ours * 1e6:>7.2f} us {ours / hand:>6.2f}"
-            print(f"{name:<8}{size:>6} B {times}")
-
-
-if __name__ == "__main__":
-    main()
+        load = Load(scale.count(2_000), size)
+        for index, work in enumerate(("send_msg", "recv_msg")):
+            contestants = [
+                contestant(OURS, send_msg, recv_msg, load, index),
+                contestant("by hand", send_by_hand, recv_by_hand, load, index),
+            ]
+            goals = [Goal(OURS, "by hand", least=1.0)]
+            yield Contest("functions", f"{work}, {size} B", contestants, goals, load.count)

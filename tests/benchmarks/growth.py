@@ -1,16 +1,14 @@
-"""How decoding time grows with the bytes, however they are cut.
+"""How the time of decoding grows: with the message, with the chunk, with the messages a chunk.
 
-    python tests/benchmarks/growth.py
-
-Four times the bytes should take about four times as long: prints the times for 1 and 4 MiB, the
-best of several runs each, and the factor between them.
+Four times the bytes should take about four times as long, however they are cut.  Here the
+contestants are amounts of bytes, and what counts is the factor between them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
-from time import perf_counter
+from itertools import pairwise
 from typing import Any
 
 from framing import (
@@ -23,98 +21,110 @@ from framing import (
     StructFramer,
 )
 
-MIB = 1024 * 1024
-RUNS = 3
+from .decode import cut
+from .harness import Contest, Contestant, Goal, Scale, Watch, cpu_clock
 
-# A framer that carries so many bytes, and a message of about so many
-FORMATS: list[tuple[str, Callable[[int], Framer[Any]], Callable[[int], Any]]] = [
-    ("length prefix", lambda size: LengthPrefixFramer(max_size=max(size, MIB)), bytes),
-    ("delimiter \\n", lambda size: DelimiterFramer(max_size=max(size, MIB)), bytes),
-    (
-        "delimiter aab",
-        lambda size: DelimiterFramer(b"aab", max_size=max(size, MIB)),
-        lambda n: b"a" * n,
-    ),
-    ("lines", lambda size: LineFramer(max_size=max(size, MIB)), lambda size: "x" * size),
-    (
-        "header and body",
-        lambda size: HeaderBodyFramer(max_size=size),
+MOST = 16 * 1024 * 1024
+
+# A framer, and a message of about so many bytes
+FORMATS: dict[str, tuple[Callable[[int], Framer[Any]], Callable[[int], Any]]] = {
+    "length prefix": (lambda _: LengthPrefixFramer(max_size=MOST), bytes),
+    "delimiter": (lambda _: DelimiterFramer(max_size=MOST), bytes),
+    "delimiter b'aab'": (lambda _: DelimiterFramer(b"aab", max_size=MOST), lambda n: b"a" * n),
+    "lines": (lambda _: LineFramer(max_size=MOST), lambda size: "x" * size),
+    "header and body": (
+        lambda _: HeaderBodyFramer(max_size=MOST),
         lambda size: HeaderMessage({}, bytes(size)),
     ),
-    ("record", lambda size: StructFramer(f"!{size}s"), lambda size: (bytes(size),)),
-]
+    "record": (lambda size: StructFramer(f"!{size}s"), lambda size: (bytes(size),)),
+}
 
 
-def in_chunks(chunk: int, framer: Framer[Any], message: Any, _size: int) -> Callable[[], None]:
-    wire = framer.encode(message)
-    chunks = [wire[i : i + chunk] for i in range(0, len(wire), chunk)]
-
-    def run() -> None:
+def decode(framer: Framer[Any], chunks: list[bytes], count: int) -> float:
+    watch = Watch(cpu_clock)
+    decoded = 0
+    with watch:
         decoder = framer.decoder()
-        count = 0
-        for each in chunks:
-            for _ in decoder.feed(each):
-                count += 1
-        assert count == 1
-
-    return run
+        for chunk in chunks:
+            for _ in decoder.feed(chunk):
+                decoded += 1
+    assert decoded == count
+    return watch.seconds
 
 
-def tiny_messages(framer: Framer[Any], message: Any, size: int) -> Callable[[], None]:
-    wire = framer.encode(message)
-    stream = wire * (size // len(wire))
-
-    def run() -> None:
-        for _ in framer.decoder().feed(stream):
-            pass
-
-    return run
-
-
-def growing_backlog(framer: Framer[Any], message: Any, size: int) -> Callable[[], None]:
-    """Feed a chunk of many messages, take one, and so on; then take the rest."""
-    chunk = framer.encode(message) * 200
-    count = size // len(chunk)
-
-    def run() -> None:
+def one_by_one(framer: Framer[Any], chunks: list[bytes], count: int) -> float:
+    """Take one message of each chunk, and the rest at the end: a backlog grows."""
+    watch = Watch(cpu_clock)
+    with watch:
         decoder = framer.decoder()
-        for _ in range(count):
-            assert decoder.feed(chunk).next_message() is not None
+        decoded = sum(decoder.feed(chunk).next_message() is not None for chunk in chunks)
         for _ in decoder:
-            pass
-
-    return run
-
-
-# What is fed how; the size of a message, 0 for all of the stream
-PATTERNS: list[tuple[str, int, Callable[[Framer[Any], Any, int], Callable[[], None]]]] = [
-    ("one message, 64-byte chunks", 0, partial(in_chunks, 64)),
-    ("one message, byte by byte", 0, partial(in_chunks, 1)),
-    ("3-byte messages in one chunk", 3, tiny_messages),
-    ("growing backlog of 60-byte messages", 60, growing_backlog),
-]
+            decoded += 1
+    assert decoded == count
+    return watch.seconds
 
 
-def best(run: Callable[[], None]) -> float:
-    times = []
-    for _ in range(RUNS):
-        start = perf_counter()
-        run()
-        times.append(perf_counter() - start)
-    return min(times)
+def growing(name: str, work: str, amounts: list[int], make: Callable[[int], Contestant]) -> Contest:
+    """Return a contest of the same work for each of *amounts*, each four times the one before."""
+    contestants = [make(amount) for amount in amounts]
+    names = [each.name for each in contestants]
+    # An amount is a factor of 4 from the one before, and the time should be no more than 5.
+    goals = [Goal(after, before, most=5) for before, after in pairwise(names)]
+    return Contest("growth", f"{name}: {work}", contestants, goals, unit="run", share=0.1)
 
 
-def main() -> None:
-    print(f"{'format':<16} {'pattern':<36} {'1 MiB':>10} {'4 MiB':>10} {'factor':>6}")
-    for name, make_framer, make_message in FORMATS:
-        for pattern, size, make in PATTERNS:
-            one, four = (
-                best(make(make_framer(size or n * MIB), make_message(size or n * MIB), n * MIB))
-                for n in (1, 4)
-            )
-            times = f"{one * 1000:>7.1f} ms {four * 1000:>7.1f} ms {four / one:>6.2f}"
-            print(f"{name:<16} {pattern:<36} {times}", flush=True)
+def message_in_chunks(format: str, chunk: int, size: int) -> Contestant:
+    make_framer, make_message = FORMATS[format]
+    framer = make_framer(size)
+    chunks = cut(framer.encode(make_message(size)), chunk)
+    return Contestant(amount(size), partial(decode, framer, chunks, 1))
 
 
-if __name__ == "__main__":
-    main()
+def messages_in_a_chunk(format: str, size: int, count: int) -> Contestant:
+    make_framer, make_message = FORMATS[format]
+    framer = make_framer(size)
+    wire = framer.encode(make_message(size)) * count
+    return Contestant(f"{count} messages", partial(decode, framer, [wire], count))
+
+
+def messages_in_chunks(format: str, chunk: int, count: int) -> Contestant:
+    make_framer, make_message = FORMATS[format]
+    framer = make_framer(60)
+    chunks = cut(framer.encode(make_message(60)) * count, chunk)
+    return Contestant(f"{count} messages", partial(decode, framer, chunks, count))
+
+
+def backlog(format: str, chunks: int) -> Contestant:
+    make_framer, make_message = FORMATS[format]
+    framer = make_framer(60)
+    chunk = framer.encode(make_message(60)) * 200
+    return Contestant(
+        f"{chunks * 200} messages", partial(one_by_one, framer, [chunk] * chunks, chunks * 200)
+    )
+
+
+def amount(size: int) -> str:
+    for unit in ("B", "KiB"):
+        if size < 1024:
+            return f"{size} {unit}"
+        size //= 1024
+    return f"{size} MiB"
+
+
+def contests(scale: Scale) -> Iterator[Contest]:
+    tiny = scale.most_messages < 1000
+    for name in FORMATS:
+        for chunk, most in ((1, 32 * 1024), (64, 1024 * 1024), (64 * 1024, 1024 * 1024)):
+            sizes = [256, 1024] if tiny else [most // 16, most // 4, most]
+            make = partial(message_in_chunks, name, chunk)
+            yield growing(name, f"one message, chunks of {amount(chunk)}", sizes, make)
+        counts = [4, 16] if tiny else [1000, 4000, 16_000]
+        for size in (3, 60):
+            make = partial(messages_in_a_chunk, name, size)
+            yield growing(name, f"messages of {size} B in one chunk", counts, make)
+        for chunk in (1, 64, 4096):
+            make = partial(messages_in_chunks, name, chunk)
+            fewer = counts if chunk > 1 else [4, 16] if tiny else [100, 400, 1600]
+            yield growing(name, f"messages of 60 B, chunks of {amount(chunk)}", fewer, make)
+        chunks = [1, 4] if tiny else [20, 80]
+        yield growing(name, "a backlog of messages of 60 B", chunks, partial(backlog, name))
