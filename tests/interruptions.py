@@ -65,4 +65,12 @@ def is_without_calls(file: str, line: int) -> bool:
     the library and its caller, and where an exception is about to be handled.
     """
     text = linecache.getline(file, line).strip()
-    return text in {"return message", "if message is not None:", "try:"}
+    return text in {
+        "return message",
+        "if message is not None:",
+        "try:",
+        # Behind the step that took a message or a lock, and without a call before the next one
+        "if self._single is not None:",
+        "if held and held[0]:",
+        "lock.release()",
+    }

@@ -1,0 +1,51 @@
+"""What fuzzing has found, and what it begins with, keeps every promise.
+
+``python -m tests.fuzz`` looks for more: see there.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from .fuzz import decoders, inspection
+from .fuzz.corpus import TARGETS, corpus
+from .fuzz.seeds import seeds
+
+CHECKS = {"decoders": decoders.check, "inspection": inspection.check}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_what_was_found_breaks_no_promise(target: str) -> None:
+    found = corpus(target)
+    assert found
+    for data in found:
+        check(target, data)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_golden_messages_break_no_promise(target: str) -> None:
+    for data in seeds():
+        check(target, data)
+
+
+def check(target: str, data: bytes) -> None:
+    try:
+        CHECKS[target](data)
+    except Exception as error:
+        raise AssertionError(f"{target} fails on bytes.fromhex({data.hex()!r})") from error
+
+
+def test_the_fuzzers_try_every_wire_format() -> None:
+    kinds = {type(framer) for framer in decoders.FRAMERS}
+    assert all(decoders.take_apart(data).framer in decoders.FRAMERS for data in seeds())
+    assert {data[0] % len(decoders.FRAMERS) for data in seeds()} == set(
+        range(len(decoders.FRAMERS))
+    )
+    assert {kind.__name__ for kind in kinds} == {
+        "DelimiterFramer",
+        "HeaderBodyFramer",
+        "LengthPrefixFramer",
+        "LineFramer",
+        "NetstringFramer",
+        "StructFramer",
+    }

@@ -1,0 +1,234 @@
+"""Messages to and from programs that others wrote: Twisted, asyncio's streams, multiprocessing.
+
+Each runs in a process of its own (``tests/peers``), and sends back every message that it
+understood.  So a message that comes back went through their parser and ours, in both directions.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import random
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from framing import (
+    DelimiterFramer,
+    EndOfStreamError,
+    Framer,
+    IncompleteMessageError,
+    LengthPrefixFramer,
+    LineFramer,
+    MessageSocket,
+    StructFramer,
+    connect,
+    recv_msg,
+    send_msg,
+)
+
+from .pairs import MIB
+from .processes import TIMEOUT, lines_of
+
+NEEDED = {"twisted": "twisted"}  # what has to be installed for a peer
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A format, and who else speaks it.
+
+    Attributes:
+        program: In ``tests/peers``.
+        server: Which of those in it.
+        framer: Our name for its format.
+        largest: The largest payload that it carries, in bytes.
+        make: Makes a message of a payload of letters.
+    """
+
+    program: str
+    server: str
+    framer: Framer[Any]
+    largest: int
+    make: Callable[[bytes], Any] = bytes
+
+    def __str__(self) -> str:
+        return f"{self.program}-{self.server}-{self.framer}"
+
+    def messages(self) -> list[Any]:
+        """Return messages of all sizes that mean something, both ways around each."""
+        near = [0, 1, 2, 3, 255, 256, 1460, 16_383, 16_384, 65_535, 65_536, 300_000, MIB]
+        sizes = {size + more for size in near for more in (-1, 0, 1)} | {self.largest}
+        return [self.make(letters(size)) for size in sorted(sizes) if 0 <= size <= self.largest]
+
+
+@cache
+def letters(size: int) -> bytes:
+    """Return bytes without line breaks that differ from place to place."""
+    return bytes(random.Random(size).choices(b"abcdefghijklmnopqrstuvwxyz \0\xc0", k=size))
+
+
+def text(payload: bytes) -> str:
+    return payload.replace(b"\xc0", b"_").decode()
+
+
+def record(payload: bytes) -> tuple[int, bytes, int]:
+    return len(payload) % 65_536, payload[:8].ljust(8, b"\0"), -(len(payload) % 128)
+
+
+PEERS = [
+    Peer("twisted", "Echo8", LengthPrefixFramer("!B"), 255),
+    Peer("twisted", "Echo16", LengthPrefixFramer("!H"), 65_535),
+    Peer("twisted", "Echo32", LengthPrefixFramer(), MIB),
+    Peer("twisted", "EchoLines", DelimiterFramer(b"\r\n"), MIB),
+    Peer("twisted", "EchoLinesOfUnix", DelimiterFramer(), MIB),
+    Peer("twisted", "EchoLinesOfUnix", LineFramer(), MIB, text),
+    Peer("asyncio", "read_length_prefix", LengthPrefixFramer(), MIB),
+    Peer("asyncio", "read_line", LineFramer(), MIB, text),
+    Peer("asyncio", "read_until", DelimiterFramer(b"\r\n"), MIB),
+    Peer("asyncio", "read_record", StructFramer("!H8sb"), MIB, record),
+    Peer("multiprocessing", "Connection", LengthPrefixFramer("!i"), MIB),
+]
+every_peer = pytest.mark.parametrize("peer", PEERS, ids=str)
+# What comes back when the connection ends, they tell; Twisted drops it.
+asyncio_peers = pytest.mark.parametrize("peer", PEERS[6:10], ids=str)
+
+
+class Programs:
+    """The peers that run."""
+
+    def __init__(self) -> None:
+        self._running: dict[str, tuple[subprocess.Popen[bytes], dict[str, int]]] = {}
+
+    def port(self, peer: Peer) -> int:
+        if peer.program not in self._running:
+            self._running[peer.program] = self._start(peer.program)
+        return self._running[peer.program][1][peer.server]
+
+    def _start(self, program: str) -> tuple[subprocess.Popen[bytes], dict[str, int]]:
+        if find_spec(NEEDED.get(program, "json")) is None:
+            pytest.skip(f"{program} is not installed: pip install {program}")
+        path = Path(__file__).with_name("peers") / f"{program}_echo.py"
+        process = subprocess.Popen(
+            [sys.executable, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        try:
+            ports: dict[str, int] = json.loads(lines_of(process.stdout).get(timeout=TIMEOUT))
+        except queue.Empty:
+            process.kill()
+            process.wait()
+            raise
+        return process, ports
+
+    def stop(self) -> None:
+        for process, _ in self._running.values():
+            assert process.stdin is not None
+            process.stdin.close()
+        for process, _ in self._running.values():
+            assert process.wait(TIMEOUT) == 0
+
+
+@pytest.fixture(scope="module")
+def programs() -> Iterator[Programs]:
+    running = Programs()
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+@contextmanager
+def sending(send: Callable[[], object]) -> Iterator[None]:
+    """Send in a thread, since a peer stops to receive while nobody takes what it sends."""
+    with ThreadPoolExecutor() as executor:
+        future = executor.submit(send)
+        yield
+        future.result(TIMEOUT)
+
+
+@every_peer
+def test_messages_of_all_sizes_come_back(peer: Peer, programs: Programs) -> None:
+    address = "127.0.0.1", programs.port(peer)
+    messages = peer.messages()
+    with connect(address, peer.framer, timeout=TIMEOUT) as side:
+        for message in messages:
+            with sending(partial(side.send, message)):
+                assert side.recv() == message
+
+
+@every_peer
+def test_many_messages_at_once_come_back_in_order(peer: Peer, programs: Programs) -> None:
+    address = "127.0.0.1", programs.port(peer)
+    messages = [*peer.messages(), *(peer.make(letters(i % 50)) for i in range(3000))]
+    random.Random(1).shuffle(messages)
+    with (
+        connect(address, peer.framer, timeout=TIMEOUT) as side,
+        sending(lambda: side.send_many(iter(messages))),
+    ):
+        assert [side.recv() for _ in messages] == messages
+
+
+@every_peer
+def test_the_two_functions_speak_it_too(peer: Peer, programs: Programs) -> None:
+    messages = peer.messages()
+
+    def send() -> None:
+        for message in messages:
+            send_msg(sock, message, framer=peer.framer)
+
+    with connected(programs.port(peer)) as sock, sending(send):
+        for message in messages:
+            assert recv_msg(sock, framer=peer.framer) == message
+
+
+@every_peer
+def test_they_take_what_is_cut_anywhere(peer: Peer, programs: Programs) -> None:
+    messages = peer.messages()[:12] * 3
+    wire = b"".join(map(peer.framer.encode, messages))[:3000]
+
+    def send() -> None:
+        for i in range(len(wire)):
+            sock.sendall(wire[i : i + 1])
+
+    whole = list(peer.framer.decoder().feed(wire))
+    assert len(whole) > 3
+    with connected(programs.port(peer)) as sock, sending(send):
+        side = MessageSocket(sock, peer.framer)
+        assert [side.recv() for _ in whole] == whole
+
+
+@asyncio_peers
+def test_their_end_is_an_end_and_their_cut_is_a_cut(peer: Peer, programs: Programs) -> None:
+    wire = peer.framer.encode(peer.make(b"hello, peer"))
+    for cut in (0, len(wire) - 1):
+        with connected(programs.port(peer)) as sock:
+            sock.sendall(wire * 2 + wire[:cut])
+            side = MessageSocket(sock, peer.framer)
+            side.end()
+            assert [side.recv(), side.recv()] == [peer.framer.decode(wire)] * 2
+            if isinstance(peer.framer, LineFramer) and cut:
+                assert side.recv() == peer.framer.decode(wire[:cut])
+            elif cut:
+                with pytest.raises(IncompleteMessageError) as caught:
+                    side.recv()
+                assert caught.value.received == cut
+                continue
+            with pytest.raises(EndOfStreamError):
+                side.recv()
+
+
+@contextmanager
+def connected(port: int) -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", port), TIMEOUT) as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        yield sock
