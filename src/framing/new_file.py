@@ -87,12 +87,16 @@ def _move_to_free(temporary: Path, path: Path) -> None:
 
 def _move_over_placeholder(temporary: Path, path: Path) -> None:
     """Do the same without hard links: take the name first, then replace what holds it."""
+    opened: list[int] = []
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-    except FileExistsError:
-        raise _exists(path) from None
-    try:
+        # One step for a signal handler: once the name is taken, that is known.
+        opened.extend(map(os.open, (path,), (os.O_CREAT | os.O_EXCL | os.O_WRONLY,)))
+        os.close(opened[0])
         os.replace(temporary, path)
-    except BaseException:
-        os.unlink(path)
+    except FileExistsError:
+        if not opened:
+            raise _exists(path) from None
         raise
+    finally:
+        if opened and temporary.exists():  # and so was not moved
+            os.unlink(path)
