@@ -17,11 +17,23 @@ from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import NoReturn
 
+import pytest
+
+_lacking: set[str] = set()
+
+
+def needs(feature: str, reason: str) -> pytest.MarkDecorator:
+    """Mark a test of what the documentation promises only where there is *feature*."""
+    owner = select if feature == "poll" else socket
+    is_there = hasattr(owner, feature) and feature not in _lacking
+    return pytest.mark.skipif(not is_there, reason=f"needs {feature}: {reason}")
+
 
 def set_up(*, package: str, without: Iterable[str]) -> None:
     """Import *package* as ``framing``, on a system that is *without* some of FEATURES."""
     if package == "framing" and not without:
         return
+    _lacking.update(without)
     give_back = [FEATURES[feature]() for feature in without]
     # What the standard library needs of it comes back, after this package has looked for it.
     alias(importlib.import_module(package))
@@ -59,7 +71,7 @@ def _without_sendmsg() -> Callable[[], None]:
     def hide() -> None:
         for module in ("stream", "transport"):
             vars(sys.modules[f"framing.{module}"])["_HAS_SENDMSG"] = False
-        socket.socket.sendmsg = refuse  # type: ignore[method-assign, assignment]
+        socket.socket.sendmsg = refuse  # type: ignore[method-assign]
 
     return hide
 

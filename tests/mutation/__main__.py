@@ -15,7 +15,6 @@ import argparse
 import difflib
 import importlib.abc
 import importlib.machinery
-import importlib.util
 import json
 import os
 import random
@@ -24,9 +23,9 @@ import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import hypothesis  # noqa: F401  # loaded before the forks, as all of these
 import pytest
@@ -66,16 +65,15 @@ class Mutant:
 
 def mutants_of(module: str) -> Iterator[Mutant]:
     """Yield every mutant of *module* that changes the body of a function."""
-    from mutmut.mutation.file_mutation import create_mutations
-
+    mutmut = importlib.import_module("mutmut.mutation.file_mutation")
     path = SOURCE / f"{module}.py"
     source = path.read_text("utf-8")
-    tree, mutations, _, _ = create_mutations(str(path), source)
+    tree, mutations, _, _ = mutmut.create_mutations(str(path), source)
     for each in mutations:
         function = each.contained_by_top_level_function
         if function is None:
             continue
-        mutated = tree.deep_replace(each.original_node, each.mutated_node).code  # type: ignore[arg-type]
+        mutated = tree.deep_replace(each.original_node, each.mutated_node).code
         _, _, place, *diff = difflib.unified_diff(
             source.splitlines(), mutated.splitlines(), n=0, lineterm=""
         )
@@ -88,7 +86,7 @@ def _is_the_same_text(before: str, after: str) -> bool:
     return before[1:].lower() == after[1:].lower()
 
 
-class MutantFinder(importlib.abc.MetaPathFinder, importlib.abc.SourceLoader):
+class MutantFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Imports one module from a text, under its own path."""
 
     def __init__(self, module: str, source: str) -> None:
@@ -99,26 +97,23 @@ class MutantFinder(importlib.abc.MetaPathFinder, importlib.abc.SourceLoader):
     def find_spec(self, name: str, *_: object) -> importlib.machinery.ModuleSpec | None:
         if name != self.name:
             return None
-        return importlib.util.spec_from_file_location(name, self.path, loader=self)
-
-    def get_filename(self, _: str) -> str:
-        return self.path
-
-    def get_data(self, _: Any) -> bytes:
-        return self.source.encode()
+        spec = importlib.machinery.ModuleSpec(name, self, origin=self.path)
+        spec.has_location = True
+        return spec
 
     def exec_module(self, module: ModuleType) -> None:
         exec(compile(self.source, self.path, "exec"), vars(module))  # noqa: S102
 
 
-def try_out(mutant: Mutant, stage: int) -> None:
-    """Run the tests of a *stage* on *mutant*."""
+def try_out(stage: int, mutant: Mutant) -> Mutant:
+    """Run the tests of a *stage* on *mutant*, and return it."""
     pid = os.fork()
     if not pid:
         _run(mutant, STAGES[stage])
     _, status = os.waitpid(pid, 0)
     mutant.caught = status != 0
     mutant.survived = stage + (status == 0)
+    return mutant
 
 
 def _run(mutant: Mutant, stage: Iterable[str]) -> None:
@@ -185,14 +180,16 @@ def try_all(mutants: list[Mutant], stage: int, options: argparse.Namespace) -> N
     """Try out those of *mutants* that have not been, and write down what comes of it."""
     waiting = [each for each in mutants if each.survived == stage]
     unchanged = Mutant("", "", "")
-    try_out(unchanged, stage)
+    try_out(stage, unchanged)
     if unchanged.caught:
         raise SystemExit(f"the tests fail on the package as it is: {STAGES[stage]}")
-    with options.results.open("a", encoding="utf-8") as results:
-        with ThreadPoolExecutor(options.jobs) as executor:
-            for mutant in executor.map(lambda each: try_out(each, stage) or each, waiting):
-                line = mutant.name, mutant.survived, mutant.caught
-                print(json.dumps(line), file=results, flush=True)
+    with (
+        options.results.open("a", encoding="utf-8") as results,
+        ThreadPoolExecutor(options.jobs) as executor,
+    ):
+        for mutant in executor.map(partial(try_out, stage), waiting):
+            line = mutant.name, mutant.survived, mutant.caught
+            print(json.dumps(line), file=results, flush=True)
     caught = sum(each.caught for each in waiting)
     print(f"{', '.join(STAGES[stage])}: {caught} of {len(waiting)} caught", flush=True)
 
