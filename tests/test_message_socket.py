@@ -669,10 +669,13 @@ def test_close_wakes_who_waits(
     assert waiting.fileno() == -1
 
 
-@needs("MSG_DONTWAIT", "otherwise the sender is told that the connection is closed")
-def test_leaving_by_an_exception_wakes_who_sends() -> None:
-    client, server = small_buffers(unix_pair())
-    client.settimeout(None)
+@every_pair
+@pytest.mark.parametrize("own", [None, 10])
+def test_leaving_by_an_exception_wakes_who_sends(
+    make_pair: Callable[[], Pair], own: float | None
+) -> None:
+    client, server = small_buffers(make_pair())
+    client.settimeout(own)
     with server, ThreadPoolExecutor() as executor:
         with pytest.raises(ZeroDivisionError), MessageSocket(client) as sender:
             sending = executor.submit(sender.send, bytes(MIB))
@@ -680,6 +683,7 @@ def test_leaving_by_an_exception_wakes_who_sends() -> None:
             time.sleep(0.01)
             raise ZeroDivisionError
         sending.result(timeout=5)  # it had begun
+        assert sender.unsent == 0
 
 
 @every_pair
