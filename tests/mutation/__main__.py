@@ -39,7 +39,10 @@ CORE = [
 ]
 # Run one after the other, so that most mutants meet but the first.
 STAGES = [
-    ["errors", "golden", "fields", "framer", "length_prefix", "record", "header_body", "delimiter"],
+    [
+        *("errors", "golden", "fields", "framer", "details"),
+        *("length_prefix", "record", "header_body", "delimiter"),
+    ],
     ["contract", "buffer", "stream"],
 ]
 CPU_SECONDS = 240  # of one stage, of which the longest takes a third
