@@ -94,9 +94,7 @@ def _move_over_placeholder(temporary: Path, path: Path) -> None:
         os.close(opened[0])
         os.replace(temporary, path)
     except FileExistsError:
-        if not opened:
-            raise _exists(path) from None
-        raise
+        raise _exists(path) from None
     finally:
         if opened and temporary.exists():  # and so was not moved
             os.unlink(path)
