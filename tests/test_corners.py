@@ -155,13 +155,13 @@ class Failing(LengthPrefixFramer):
         yield ReadExactly(1)
         raise ValueError("never good enough")
 
-    def read_batch(self, block: bytes, start: int, stop: int) -> tuple[Iterator[bytes], int, int]:
+    def read_batch(self, *_: object) -> tuple[Iterator[bytes], int, int]:
         raise ValueError("never good enough")
 
 
 class Nothing(Framer[Any]):
-    def encode_parts(self, message: Any) -> list[bytes]:
-        return [b"x"]
+    def encode_parts(self, message: Any) -> list[Any]:
+        return [message]
 
     def read_message(self) -> Steps[Any]:
         yield ReadExactly(1)

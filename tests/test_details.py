@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -21,8 +22,13 @@ from framing import (
     LengthPrefixFramer,
     LineFramer,
     MessageTooLargeError,
+    StructFramer,
+    recv_msg,
+    send_msg,
 )
 from framing.header_body import Head, HeadFramer
+
+from .pairs import Pair, small_buffers
 
 # Texts
 
@@ -144,3 +150,16 @@ def test_a_message_above_the_limit_is_refused_among_others() -> None:
     with pytest.raises(EncodeError, match="at most 10 bytes"):
         framer.encode_some(iter([b"good", b"x" * 10, b"x" * 11]), parts, 1000)
     assert b"".join(parts) == framer.encode(b"good") + framer.encode(b"x" * 10)
+
+
+# One piece that the system takes in several steps
+
+
+def test_a_large_message_in_one_piece_goes_out_whole(plain_pair: Pair) -> None:
+    framer = StructFramer("!1000000s")
+    message = (bytes(range(250)) * 4000,)
+    client, server = small_buffers(plain_pair)
+    with ThreadPoolExecutor() as executor:
+        sending = executor.submit(send_msg, client, message, framer=framer)
+        assert recv_msg(server, framer=framer) == message
+        sending.result()

@@ -506,9 +506,9 @@ def test_another_protocol_on_the_port_is_named(
     "framer", [DelimiterFramer(), LineFramer(), StructFramer("!H8s"), NetstringFramer()], ids=repr
 )
 def test_another_protocol_is_messages_or_an_error_and_then_the_end(
-    protocol: str, framer: Framer[Any], pair: Pair
+    protocol: str, framer: Framer[Any], plain_pair: Pair
 ) -> None:
-    client, server = pair
+    client, server = plain_pair
     client.sendall(OTHERS[protocol])
     client.close()
     receiver = MessageSocket(server, framer)
