@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from .pairs import Pair, tcp_pair, tls_pair, unix_pair, wrapped_pair
 
@@ -21,6 +21,12 @@ settings.register_profile(
 )
 settings.register_profile("quick", settings.get_profile("default"), max_examples=5)
 settings.register_profile("thorough", settings.get_profile("default"), max_examples=80)
+settings.register_profile(  # for tests.mutation: to fail fast is enough
+    "mutation",
+    settings.get_profile("quick"),
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 

@@ -581,7 +581,7 @@ def without_links(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError(errno.EPERM, "no hard links here")
 
-    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(os, "link", refuse, raising=False)
 
 
 @pytest.mark.parametrize("way", ["refused", "missing"])
@@ -598,6 +598,25 @@ def test_a_file_system_without_hard_links_will_do(
     assert contents(inbox) == {"f": b"hello"}
 
 
+def test_an_interruption_between_taking_a_name_and_using_it_leaves_nothing(
+    inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_links(monkeypatch)
+    close = os.close
+
+    def interrupted(descriptor: int) -> NoReturn:
+        close(descriptor)
+        raise Interruption
+
+    monkeypatch.setattr(os, "close", interrupted)
+    here, there = unix_pair()
+    with here, there:
+        here.sendall(wire({"name": "f", "size": 5}, b"hello"))
+        with pytest.raises(Interruption):
+            recv_file(there, inbox)
+    assert contents(inbox) == {}
+
+
 @pytest.mark.parametrize("way", ["link", "replace"])
 def test_if_it_cannot_be_moved_nothing_is_left(
     way: str, inbox: Path, monkeypatch: pytest.MonkeyPatch
@@ -607,7 +626,7 @@ def test_if_it_cannot_be_moved_nothing_is_left(
 
     if way == "replace":
         without_links(monkeypatch)
-    monkeypatch.setattr(os, way, refuse)
+    monkeypatch.setattr(os, way, refuse, raising=False)
     here, there = unix_pair()
     with here, there:
         here.sendall(wire({"name": "f", "size": 5}, b"hello"))
@@ -666,7 +685,7 @@ def test_a_full_disk_leaves_nothing_and_the_connection_goes_on(
         new_file, "open", lambda path, *_, **__: FullDisk(path, "xb"), raising=False
     )
     here, there = map(over, unix_pair())
-    with ThreadPoolExecutor() as executor:
+    with ThreadPoolExecutor(1) as executor:  # one after the other
         sending = executor.submit(send_file, here, source)
         with pytest.raises(OSError, match="No space left"):
             recv_file(there, inbox)
@@ -826,10 +845,16 @@ EVERY_MODULE = files, new_file, file_names, body, stream, stream_decoder, messag
 
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # closed all the same
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # which says so
+@pytest.mark.parametrize("has_links", [True, False])
 @every_connection
 def test_an_interruption_at_any_line_leaves_all_or_nothing(
-    over: Callable[[socket.socket], Connection], inbox: Path
+    over: Callable[[socket.socket], Connection],
+    has_links: bool,
+    inbox: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if not has_links:
+        without_links(monkeypatch)
     data = os.urandom(100_000)
     for line in itertools.count(1):
         here, there = unix_pair()

@@ -42,6 +42,7 @@ from framing import (
     send_msg,
 )
 
+from .conditions import needs
 from .fakes import INTERRUPTIONS, MisbehavingSocket, ScriptedSocket
 from .pairs import (
     MIB,
@@ -207,6 +208,7 @@ def test_a_cut_at_any_byte_is_told(format: Format[Any]) -> None:
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs setitimer")
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="may lose a message that was returned")
+@needs("MSG_DONTWAIT", "otherwise bytes may be lost, and the connection refuses to go on")
 @pytest.mark.parametrize("timeout", [None, 10])
 @pytest.mark.parametrize("size", [60, 40_000])
 def test_signals_at_any_moment_lose_nothing(
@@ -667,9 +669,13 @@ def test_close_wakes_who_waits(
     assert waiting.fileno() == -1
 
 
-def test_leaving_by_an_exception_wakes_who_sends() -> None:
-    client, server = small_buffers(unix_pair())
-    client.settimeout(None)
+@every_pair
+@pytest.mark.parametrize("own", [None, 10])
+def test_leaving_by_an_exception_wakes_who_sends(
+    make_pair: Callable[[], Pair], own: float | None
+) -> None:
+    client, server = small_buffers(make_pair())
+    client.settimeout(own)
     with server, ThreadPoolExecutor() as executor:
         with pytest.raises(ZeroDivisionError), MessageSocket(client) as sender:
             sending = executor.submit(sender.send, bytes(MIB))
@@ -677,6 +683,7 @@ def test_leaving_by_an_exception_wakes_who_sends() -> None:
             time.sleep(0.01)
             raise ZeroDivisionError
         sending.result(timeout=5)  # it had begun
+        assert sender.unsent == 0
 
 
 @every_pair
@@ -769,7 +776,7 @@ def test_idle_connections_hold_no_buffers() -> None:
                 sending.result()
             with pytest.raises(TimeoutError):
                 receiver.recv(timeout=0)
-            assert size_of_all(receiver._decoder, receiver._outgoing) < 2000
+            assert size_of_all(receiver._decoder, receiver._outgoing) < 2500
 
 
 def size_of_all(*roots: object) -> int:

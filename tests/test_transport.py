@@ -25,6 +25,7 @@ from framing import (
 )
 from framing import transport as transport_module
 
+from .conditions import needs
 from .fakes import ScriptedSocket
 from .pairs import (
     MIB,
@@ -165,6 +166,7 @@ def test_waiting_for_another_thread_counts(pair: Pair) -> None:
         sending.result()
 
 
+@needs("poll", "select takes no more")
 def test_descriptors_above_1023_work() -> None:
     resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -97,8 +97,13 @@ class Outgoing:
                 self._is_over = bool(self._cut) or self._transport.is_closed
 
     def stop(self) -> None:
-        """Send nothing any more, and forget what is owed."""
-        self._is_over, self._parts, self._sent, self._cut = True, (), [], ()
+        """Send nothing any more, and forget what is owed.
+
+        A thread that is sending has to know whether its message has begun: it forgets it itself.
+        """
+        self._is_over, self._cut = True, ()
+        if not self._lock.locked():
+            self._parts, self._sent = (), []
 
     def send(self, parts: Sequence[Buffer], deadline: Deadline) -> None:
         """Send one message, or owe the rest of it; raise if none of it has gone out."""
@@ -120,8 +125,10 @@ class Outgoing:
                         return
                 self._settle(deadline)
             except OSError:
-                if not self._sent:
-                    self._parts = ()
+                has_begun = bool(self._sent)
+                if self._is_over or not has_begun:
+                    self._parts, self._sent = (), []
+                if not has_begun:
                     raise
 
     def send_all(self, parts: Sequence[Buffer], deadline: Deadline, *, is_last: bool) -> None:

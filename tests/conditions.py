@@ -1,0 +1,92 @@
+"""The conditions that the tests can be run under: another name, and systems that lack features.
+
+Only what is here knows of them.  The tests import ``framing`` as ever, and no module of the
+package is changed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import select
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Iterable
+from types import ModuleType
+from typing import NoReturn
+
+import pytest
+
+_lacking: set[str] = set()
+
+
+def needs(feature: str, reason: str) -> pytest.MarkDecorator:
+    """Mark a test of what the documentation promises only where there is *feature*."""
+    owner = select if feature == "poll" else socket
+    is_there = hasattr(owner, feature) and feature not in _lacking
+    return pytest.mark.skipif(not is_there, reason=f"needs {feature}: {reason}")
+
+
+def set_up(*, package: str, without: Iterable[str]) -> None:
+    """Import *package* as ``framing``, on a system that is *without* some of FEATURES."""
+    if package == "framing" and not without:
+        return
+    _lacking.update(without)
+    give_back = [FEATURES[feature]() for feature in without]
+    # What the standard library needs of it comes back, after this package has looked for it.
+    alias(importlib.import_module(package))
+    for each in give_back:
+        each()
+
+
+def alias(package: ModuleType) -> None:
+    """Let ``import framing``, and of any module in it, give *package* and what is in that."""
+    sys.modules["framing"] = package
+    for each in pkgutil.iter_modules(package.__path__):
+        if each.name != "__main__":
+            module = importlib.import_module(f"{package.__name__}.{each.name}")
+            sys.modules[f"framing.{each.name}"] = module
+
+
+# Features.  Each is taken away by a function that returns how to give it back: what the package
+# looks for when it is imported is given back then, since the standard library uses it too.
+
+
+def _without(owner: ModuleType, name: str, *, for_good: bool = False) -> Callable[[], None]:
+    value = getattr(owner, name, None)
+    if value is None:
+        return lambda: None
+    delattr(owner, name)
+    return lambda: None if for_good else setattr(owner, name, value)
+
+
+def _without_sendmsg() -> Callable[[], None]:
+    """Take away what ``socket.socket`` inherits from a class of C, which cannot be changed."""
+
+    def refuse(*_: object) -> NoReturn:
+        raise AssertionError("sendmsg() was called where there is none")
+
+    def hide() -> None:
+        for module in ("stream", "transport"):
+            vars(sys.modules[f"framing.{module}"])["_HAS_SENDMSG"] = False
+        socket.socket.sendmsg = refuse  # type: ignore[method-assign]
+
+    return hide
+
+
+def _without_sendfile() -> Callable[[], None]:
+    vars(shutil)["_USE_CP_SENDFILE"] = False  # found out before
+    return _without(os, "sendfile", for_good=True)
+
+
+FEATURES: dict[str, Callable[[], Callable[[], None]]] = {
+    "MSG_DONTWAIT": lambda: _without(socket, "MSG_DONTWAIT"),  # Windows
+    "MSG_PEEK": lambda: _without(socket, "MSG_PEEK"),
+    "MSG_TRUNC": lambda: _without(socket, "MSG_TRUNC"),  # all but Linux, for datagrams
+    "poll": lambda: _without(select, "poll"),  # Windows
+    "sendmsg": _without_sendmsg,  # Windows
+    "sendfile": _without_sendfile,  # Windows
+    "link": lambda: _without(os, "link", for_good=True),  # Android, and some file systems
+}

@@ -1,0 +1,201 @@
+"""Make mutants of the core with mutmut's operators, and run the tests on each until one fails.
+
+    python -m tests.mutation [--sample N] [--results FILE] [--survivors-only] [module ...]
+
+mutmut's own way of running them, all mutants in one module that chooses between them at every
+call, does not suit this code: it is called for every byte, and tests look at who defines a
+method, at what objects weigh and at each line that runs.  So here each mutant is a process of
+its own, forked from one that has everything loaded but the package; in it, one module has the
+mutant's source.  Results are appended to a file, and those that it has are not tried again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib.abc
+import importlib.machinery
+import json
+import os
+import random
+import resource
+import sys
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+
+import hypothesis  # noqa: F401  # loaded before the forks, as all of these
+import pytest
+import trustme  # noqa: F401
+
+ROOT = Path(__file__).parent.parent.parent
+SOURCE = ROOT / "src" / "framing"
+CORE = [
+    *("errors", "requests", "buffer", "decoder", "framer", "fields"),
+    *("length_prefix", "delimiter", "header_body", "record", "stream"),
+]
+# Run one after the other, so that most mutants meet but the first.
+STAGES = [
+    [
+        *("errors", "golden", "fields", "framer", "details"),
+        *("length_prefix", "record", "header_body", "delimiter"),
+    ],
+    ["contract", "buffer", "stream"],
+]
+CPU_SECONDS = 240  # of one stage, of which the longest takes a third
+MEMORY = 4 * 1024**3
+
+
+@dataclass
+class Mutant:
+    """A change to one module."""
+
+    module: str
+    place: str
+    diff: str
+    source: str = ""
+    survived: int = 0  # how many stages of the tests
+    caught: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.module}:{self.place}\n{self.diff}"
+
+
+def mutants_of(module: str) -> Iterator[Mutant]:
+    """Yield every mutant of *module* that changes the body of a function."""
+    mutmut = importlib.import_module("mutmut.mutation.file_mutation")
+    path = SOURCE / f"{module}.py"
+    source = path.read_text("utf-8")
+    tree, mutations, _, _ = mutmut.create_mutations(str(path), source)
+    for each in mutations:
+        function = each.contained_by_top_level_function
+        if function is None:
+            continue
+        mutated = tree.deep_replace(each.original_node, each.mutated_node).code
+        _, _, place, *diff = difflib.unified_diff(
+            source.splitlines(), mutated.splitlines(), n=0, lineterm=""
+        )
+        if not _is_the_same_text(diff[0], diff[-1]):
+            yield Mutant(module, place.split()[1][1:], "\n".join(diff), mutated)
+
+
+def _is_the_same_text(before: str, after: str) -> bool:
+    """Return whether only the case of letters has changed: one change to a text is enough."""
+    return before[1:].lower() == after[1:].lower()
+
+
+class MutantFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Imports one module from a text, under its own path."""
+
+    def __init__(self, module: str, source: str) -> None:
+        self.name = f"framing.{module}"
+        self.path = str(SOURCE / f"{module}.py")
+        self.source = source
+
+    def find_spec(self, name: str, *_: object) -> importlib.machinery.ModuleSpec | None:
+        if name != self.name:
+            return None
+        spec = importlib.machinery.ModuleSpec(name, self, origin=self.path)
+        spec.has_location = True
+        return spec
+
+    def exec_module(self, module: ModuleType) -> None:
+        exec(compile(self.source, self.path, "exec"), vars(module))  # noqa: S102
+
+
+def try_out(stage: int, mutant: Mutant) -> Mutant:
+    """Run the tests of a *stage* on *mutant*, and return it."""
+    pid = os.fork()
+    if not pid:
+        _run(mutant, STAGES[stage])
+    _, status = os.waitpid(pid, 0)
+    mutant.caught = status != 0
+    mutant.survived = stage + (status == 0)
+    return mutant
+
+
+def _run(mutant: Mutant, stage: Iterable[str]) -> None:
+    """Run the tests of *stage* in this process, and end it."""
+    code = 1
+    try:
+        resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        null = os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 1, 2):
+            os.dup2(null, stream)
+        if mutant.source:
+            sys.meta_path.insert(0, MutantFinder(mutant.module, mutant.source))
+        ordered = sorted(stage, key=lambda each: each != mutant.module)  # its own tests first
+        files = [f"tests/test_{each}.py" for each in ordered]
+        options = ["-x", "-q", "-p", "no:cacheprovider", "-o", "faulthandler_timeout=60"]
+        options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of what is loaded before
+        code = int(pytest.main([*options, *files]))
+    finally:
+        os._exit(code)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutation")
+    parser.add_argument("modules", nargs="*", default=CORE)
+    parser.add_argument("--sample", type=int, help="try so many, chosen at random")
+    parser.add_argument("--results", type=Path, default=Path("mutants.jsonl"))
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--again", action="store_true", help="try the survivors again")
+    options = parser.parse_args()
+    os.chdir(ROOT)
+    os.environ["HYPOTHESIS_PROFILE"] = "mutation"
+    sys.path.insert(0, str(SOURCE.parent))
+
+    mutants = [each for module in options.modules for each in mutants_of(module)]
+    random.Random(1).shuffle(mutants)
+    mutants = mutants[: options.sample]
+    print(f"{len(mutants)} mutants of {', '.join(options.modules)}", flush=True)
+    recall(options.results, mutants, again=options.again)
+    for stage in range(len(STAGES)):
+        try_all([each for each in mutants if not each.caught], stage, options)
+
+    survivors = [each for each in mutants if not each.caught]
+    for mutant in sorted(survivors, key=lambda each: each.name):
+        print(f"\n{mutant.name}")
+    count = len(mutants) - len(survivors)
+    print(f"\n{count} caught of {len(mutants)}, {100 * count / len(mutants):.1f}%")
+
+
+def recall(results: Path, mutants: Iterable[Mutant], *, again: bool) -> None:
+    """Take over what earlier runs have found out."""
+    if not results.exists():
+        return
+    known = {}
+    for line in results.read_text("utf-8").splitlines():
+        name, survived, caught = json.loads(line)
+        known[name] = survived, caught
+    for mutant in mutants:
+        survived, caught = known.get(mutant.name, (0, False))
+        if caught or not again:
+            mutant.survived, mutant.caught = survived, caught
+
+
+def try_all(mutants: list[Mutant], stage: int, options: argparse.Namespace) -> None:
+    """Try out those of *mutants* that have not been, and write down what comes of it."""
+    waiting = [each for each in mutants if each.survived == stage]
+    unchanged = Mutant("", "", "")
+    try_out(stage, unchanged)
+    if unchanged.caught:
+        raise SystemExit(f"the tests fail on the package as it is: {STAGES[stage]}")
+    with (
+        options.results.open("a", encoding="utf-8") as results,
+        ThreadPoolExecutor(options.jobs) as executor,
+    ):
+        for mutant in executor.map(partial(try_out, stage), waiting):
+            line = mutant.name, mutant.survived, mutant.caught
+            print(json.dumps(line), file=results, flush=True)
+    caught = sum(each.caught for each in waiting)
+    print(f"{', '.join(STAGES[stage])}: {caught} of {len(waiting)} caught", flush=True)
+
+
+if __name__ == "__main__":
+    main()

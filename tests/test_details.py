@@ -1,0 +1,165 @@
+"""What no other test noticed when it was changed: each of these was found by ``tests.mutation``."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from framing import (
+    Buffer,
+    DecodeError,
+    DelimiterFramer,
+    EncodeError,
+    EndOfStreamError,
+    Framer,
+    HeaderBodyFramer,
+    HeaderMessage,
+    LengthPrefixFramer,
+    LineFramer,
+    MessageTooLargeError,
+    StructFramer,
+    recv_msg,
+    send_msg,
+)
+from framing.header_body import Head, HeadFramer
+
+from .pairs import Pair, small_buffers
+
+# Texts
+
+
+def test_the_end_of_a_stream_is_told_in_these_words() -> None:
+    decoder = LineFramer().decoder()
+    decoder.feed_eof()
+    with pytest.raises(EndOfStreamError) as caught:
+        decoder.next_message()
+    assert str(caught.value) == "the stream has ended, and there are no more messages"
+
+
+@pytest.mark.parametrize("framer", [LineFramer(max_size=4), DelimiterFramer(max_size=4)], ids=repr)
+def test_a_line_that_is_too_long_names_the_option_to_change(framer: Framer[Any]) -> None:
+    with pytest.raises(MessageTooLargeError) as caught:
+        framer.decoder().feed(b"x" * 20).next_message()
+    assert "after at most 4 bytes (max_size=4)" in str(caught.value)
+
+
+@pytest.mark.parametrize("format", ["", "@", "="])
+def test_whoever_gives_no_format_is_told_of_one(format: str) -> None:
+    with pytest.raises(ValueError, match=r"'!I' for big-endian.*'<I' for little-endian"):
+        LengthPrefixFramer(format)
+
+
+# Copies of framers
+
+
+@pytest.mark.parametrize("includes_prefix", [True, False])
+def test_a_copy_of_a_framer_counts_as_it_does(includes_prefix: bool) -> None:
+    framer = LengthPrefixFramer("!H", includes_prefix=includes_prefix)
+    for other in (pickle.loads(pickle.dumps(framer)), copy.deepcopy(framer)):
+        for message in (b"", b"hello", bytes(1000)):
+            assert other.encode(message) == framer.encode(message)
+            assert other.decode(framer.encode(message)) == message
+
+
+# Headers
+
+
+@pytest.mark.parametrize("brackets", ["[]", "{}"])
+def test_a_header_is_as_deep_as_it_nests_and_not_as_it_is_long(brackets: str) -> None:
+    key = b'"k":' if brackets == "{}" else b""
+    opening, closing = (each.encode() for each in brackets)
+
+    def header(depth: int) -> bytes:
+        """Return a header with a hundred flat values, and then one that nests."""
+        flat = b",".join([brackets.encode()] * 100)
+        deep = opening + (key + opening) * (depth - 2) + closing * (depth - 1)
+        return b'{"size":0,"flat":[' + flat + b'],"deep":' + deep + b"}"
+
+    framer = HeaderBodyFramer()
+    for depth in (2, 3, 64):
+        data = header(depth)
+        message = framer.decode(len(data).to_bytes(4, "big") + data)
+        assert len(message.header["flat"]) == 100
+        framer.encode(message)
+    data = header(65)
+    with pytest.raises(DecodeError, match="nests at most 64 deep"):
+        framer.decode(len(data).to_bytes(4, "big") + data)
+
+
+def test_the_head_of_a_message_is_the_beginning_of_its_wire() -> None:
+    whole = HeaderBodyFramer("!H", size_key="n", max_header_size=40, max_size=5)
+    heads = HeadFramer(whole)
+    head = Head({"name": "x"}, 10**12)
+    wire = heads.encode(head)
+    assert wire == b'\0\x1d{"name":"x","n":1000000000000}'.replace(b"\x1d", bytes([len(wire) - 2]))
+    assert heads.decode(wire) == Head({"name": "x", "n": 10**12}, 10**12)
+    assert heads.max_size == 40
+    assert heads == HeadFramer(whole)
+    with pytest.raises(EncodeError, match="at most 40 bytes"):
+        heads.encode(Head({"name": "x" * 40}, 0))
+
+
+def test_only_a_header_and_a_body_have_a_head() -> None:
+    class Other(HeaderBodyFramer):
+        def encode_parts(self, message: HeaderMessage) -> tuple[bytes, bytes | memoryview]:
+            return super().encode_parts(message)
+
+    for framer in (LengthPrefixFramer(), Other()):
+        with pytest.raises(TypeError, match="expected a HeaderBodyFramer"):
+            HeadFramer(framer)
+
+
+# Many messages at once
+
+
+def joined(
+    framer: Framer[Any], messages: Iterator[Any], size: int
+) -> tuple[bytes, bool, list[int]]:
+    parts: list[Buffer] = []
+    more = framer.encode_some(messages, parts, size)
+    return b"".join(parts), more, [memoryview(part).nbytes for part in parts]
+
+
+@pytest.mark.parametrize("large", [511, 512, 513, 16_383, 16_384, 16_385, 40_000])
+@pytest.mark.parametrize("kind", [bytes, bytearray, lambda data: memoryview(data).cast("H")])
+@pytest.mark.parametrize("size", [1, 100, 600, 20_000, 65_536])
+def test_messages_encoded_together_are_those_encoded_alone(
+    large: int, kind: Any, size: int
+) -> None:
+    framer = LengthPrefixFramer("!H", max_size=65_000)
+    data = [bytes(number % 7 * 2) for number in range(300)]
+    data[150:150] = [bytes(large - large % 2)] * 3
+    messages = map(kind, data) if kind is not bytes else iter(data)
+    wire, more = b"", True
+    while more:
+        encoded, more, sizes = joined(framer, messages, size)
+        assert sum(sizes) <= size + 65_000 + 4 * len(sizes)
+        assert encoded or not more
+        wire += encoded
+    assert wire == b"".join(map(framer.encode, data))
+
+
+def test_a_message_above_the_limit_is_refused_among_others() -> None:
+    framer = LengthPrefixFramer(max_size=10)
+    parts: list[Buffer] = []
+    with pytest.raises(EncodeError, match="at most 10 bytes"):
+        framer.encode_some(iter([b"good", b"x" * 10, b"x" * 11]), parts, 1000)
+    assert b"".join(parts) == framer.encode(b"good") + framer.encode(b"x" * 10)
+
+
+# One piece that the system takes in several steps
+
+
+def test_a_large_message_in_one_piece_goes_out_whole(plain_pair: Pair) -> None:
+    framer = StructFramer("!1000000s")
+    message = (bytes(range(250)) * 4000,)
+    client, server = small_buffers(plain_pair)
+    with ThreadPoolExecutor() as executor:
+        sending = executor.submit(send_msg, client, message, framer=framer)
+        assert recv_msg(server, framer=framer) == message
+        sending.result()

@@ -1,0 +1,126 @@
+"""The package elsewhere: under another name, and on systems that lack what this one has.
+
+Each of these runs a part of the suite again, in a process of its own; with
+``HYPOTHESIS_PROFILE=thorough`` all of it that has to do with that.
+"""
+
+from __future__ import annotations
+
+import os
+import pkgutil
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import framing
+
+from .conditions import FEATURES
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = Path(framing.__path__[0])
+IS_THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
+# These run under conditions already.
+IS_INNER = bool(os.environ.get("WITHOUT") or os.environ.get("TESTED_PACKAGE"))
+
+pytestmark = pytest.mark.skipif(IS_INNER, reason="part of a run under other conditions")
+
+# The modules that a feature has to do with, and a few tests that show most in little time.
+PARTS: dict[str, tuple[tuple[str, ...], str]] = {
+    "MSG_DONTWAIT": (
+        ("transport", "message_socket", "outgoing", "stream", "server", "datagram", "files"),
+        "times_out or runs_out or disturb or connect_connects",
+    ),
+    "MSG_PEEK": (("stream",), "alternate or belongs_to or two_interruptions and Length"),
+    "MSG_TRUNC": (("datagram",), "truncated or whole_or_an_error"),
+    "poll": (
+        ("transport", "message_socket", "outgoing", "server", "datagram"),
+        "times_out or runs_out or silence or size and answer",
+    ),
+    "sendmsg": (("stream", "outgoing", "message_socket"), "parts or of_items or any_iterable"),
+    "sendfile": (("files",), "arrives_as or shrinks"),
+    "link": (("files",), "is_replaced or came_since or hard_links or taking_a_name"),
+}
+# In which copies differ most: names, pickles, and processes that are told the name.
+COPIED = ("errors", "golden", "framer", "length_prefix", "server", "cli")
+
+
+def run_suite(*arguments: str, **conditions: str) -> str:
+    """Run the suite, or some of it, under *conditions*; return the last line of what it says."""
+    command = [sys.executable, "-X", "dev", "-W", "error", "-m", "pytest", "-q", "-x"]
+    done = subprocess.run(
+        [*command, "-p", "no:cacheprovider", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "HYPOTHESIS_PROFILE": "quick", **conditions},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=900 if IS_THOROUGH else 110,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
+    return done.stdout.splitlines()[-1]
+
+
+def files_of(*modules: str) -> list[str]:
+    return [f"tests/test_{module}.py" for module in modules]
+
+
+def test_every_feature_has_its_part() -> None:
+    assert PARTS.keys() == FEATURES.keys()
+
+
+@pytest.mark.parametrize("feature", PARTS)
+def test_the_suite_passes_without(feature: str) -> None:
+    modules, some = PARTS[feature]
+    selection = [] if IS_THOROUGH else ["-k", some]
+    assert " passed" in run_suite(*files_of(*modules), *selection, WITHOUT=feature)
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of the package in somebody's tree: ``acme._vendor.wire``."""
+    vendor = tmp_path / "acme" / "_vendor"
+    vendor.mkdir(parents=True)
+    shutil.copytree(PACKAGE, vendor / "wire", ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def test_the_suite_passes_on_a_copy_under_another_name(copy: Path) -> None:
+    some = "not cli or demo or echoed or help"
+    chosen = [] if IS_THOROUGH else [*files_of(*COPIED), "-k", some]
+    last = run_suite(*chosen, TESTED_PACKAGE="acme._vendor.wire", PYTHONPATH=str(copy))
+    assert " passed" in last
+
+
+_ALONE = """
+import importlib, sys
+sys.modules["framing"] = None  # so that importing it is an error
+sys.path.insert(0, sys.argv[1])
+for module in sys.argv[2:]:
+    importlib.import_module(f"acme._vendor.wire.{module}")
+import socket, pickle
+from acme._vendor import wire
+here, there = socket.socketpair()
+with here, there:
+    wire.send_msg(here, b"hello")
+    assert wire.recv_msg(there) == b"hello"
+framer = pickle.loads(pickle.dumps(wire.LineFramer()))
+assert type(framer).__module__ == "acme._vendor.wire.delimiter"
+print(wire.__name__)
+"""
+
+
+def test_a_copy_needs_nothing_of_the_original(copy: Path) -> None:
+    modules = [each.name for each in pkgutil.iter_modules(framing.__path__)]
+    modules.remove("__main__")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", _ALONE, str(copy), *modules],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout == "acme._vendor.wire\n", done.stderr

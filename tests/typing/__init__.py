@@ -1,0 +1,1 @@
+"""What type checkers make of the package: ``tests/test_typing.py`` checks it, and nothing runs."""
