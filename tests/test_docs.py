@@ -31,6 +31,9 @@ CHECKED = {"python", "sh"}
 SHOWN = {"text", "toml", "erlang", "go", "java", "js", "rust"}
 # Commands of other programs, by how they begin.
 OTHER_COMMANDS = (
+    "HYPOTHESIS_PROFILE=thorough python -m pytest ",
+    "TESTED_PACKAGE=acme.wire PYTHONPATH=elsewhere python -m pytest",
+    "WITHOUT=MSG_DONTWAIT,poll,sendmsg,sendfile python -m pytest",
     ". .venv/bin/activate",
     ".venv/bin/python -m pip install .",
     ".venv/bin/python -m pip install '.[docs]' && .venv/bin/python -m sphinx docs ",
@@ -40,8 +43,13 @@ OTHER_COMMANDS = (
     "mkdir files",
     "python capture.py",
     "mypy --strict myapp",
+    "mkdir -p elsewhere/acme && cp -r src/framing elsewhere/acme/wire",
+    "python -m coverage run -m pytest && python -m coverage combine && python -m coverage report",
     "python -m http.server",
     "python -m pip install -e '.[bench]'",
+    "python -m pip install -e '.[mutation]'",
+    "python -m pip install -e '.[peers]'",
+    "python -m pip install atheris",
     "python -m myapp.wire demo",
     "python client.py",
     "python cure.py",
@@ -213,9 +221,8 @@ def check_command(line: str) -> None:
     program, *arguments = words
     if (ROOT / "docs" / "examples" / arguments[0]).is_file():
         return  # test_examples runs it
-    if arguments[:2] == ["-m", "tests.benchmarks"]:
-        assert {"--quick", "--docs"}.issuperset(arguments[2:])  # test_benchmarks runs it
-        return
+    if arguments[0] == "-m" and arguments[1].startswith(("tests.", "pytest")):
+        return  # the tests of the tests
     if arguments[:2] == ["-m", "framing"]:
         program, *arguments = "framing", *arguments[2:]
     assert program.endswith("framing"), f"list {line!r} in OTHER_COMMANDS, or check it"
