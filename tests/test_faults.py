@@ -6,6 +6,7 @@ are beside that module's others.
 
 from __future__ import annotations
 
+import os
 import re
 import select
 import signal
@@ -410,7 +411,7 @@ for _ in range(count):
 for connection in connections:
     while not connection._decoder.bytes_held:
         try:
-            connection.recv(timeout=0.001)
+            connection.recv(timeout=0)
         except TimeoutError:
             pass
 after, peak = tracemalloc.get_traced_memory()
@@ -424,7 +425,8 @@ def test_thousands_of_connections_that_announce_and_go_silent_are_cheap() -> Non
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if hard != resource.RLIM_INFINITY and hard < 1064:
         pytest.skip(f"this machine lets a process have {hard} descriptors only")
-    count, each = map(int, run_script(_SILENT_PEERS, "10000", timeout=110).split())
+    wished = "1000" if os.environ.get("HYPOTHESIS_PROFILE") == "quick" else "10000"
+    count, each = map(int, run_script(_SILENT_PEERS, wished, timeout=110).split())
     assert count >= 1000
     assert each < 6000  # bytes of Python objects, the socket's own among them
 

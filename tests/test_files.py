@@ -598,25 +598,6 @@ def test_a_file_system_without_hard_links_will_do(
     assert contents(inbox) == {"f": b"hello"}
 
 
-def test_an_interruption_between_taking_a_name_and_using_it_leaves_nothing(
-    inbox: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    without_links(monkeypatch)
-    close = os.close
-
-    def interrupted(descriptor: int) -> NoReturn:
-        close(descriptor)
-        raise Interruption
-
-    monkeypatch.setattr(os, "close", interrupted)
-    here, there = unix_pair()
-    with here, there:
-        here.sendall(wire({"name": "f", "size": 5}, b"hello"))
-        with pytest.raises(Interruption):
-            recv_file(there, inbox)
-    assert contents(inbox) == {}
-
-
 @pytest.mark.parametrize("way", ["link", "replace"])
 def test_if_it_cannot_be_moved_nothing_is_left(
     way: str, inbox: Path, monkeypatch: pytest.MonkeyPatch
