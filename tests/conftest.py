@@ -5,6 +5,7 @@ The contract's properties run on 28 framers each, so a property is tried that ma
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 
@@ -42,3 +43,11 @@ def plain_pair() -> Iterator[Pair]:
     client, server = tcp_pair()
     with client, server:
         yield client, server
+
+
+@pytest.fixture
+def without_collection() -> Iterator[None]:
+    """Collect no garbage, since what a signal handler raises in a callback of it is lost."""
+    gc.disable()
+    yield
+    gc.enable()

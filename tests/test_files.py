@@ -859,6 +859,7 @@ def test_an_interruption_at_any_line_leaves_all_or_nothing(
 
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.usefixtures("without_collection")
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="Windows has no interval timers")
 @every_connection
 def test_real_signals_leave_all_or_nothing(

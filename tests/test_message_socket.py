@@ -206,6 +206,7 @@ def test_a_cut_at_any_byte_is_told(format: Format[Any]) -> None:
                     assert isinstance(outcomes[1], EndOfStreamError)
 
 
+@pytest.mark.usefixtures("without_collection")
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs setitimer")
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="may lose a message that was returned")
 @needs("MSG_DONTWAIT", "otherwise bytes may be lost, and the connection refuses to go on")
