@@ -58,9 +58,6 @@ class ReadExactly:
     def _wire_size(self, buffer: StreamBuffer) -> int | None:
         return buffer.read + self.size if self.last else None
 
-    def _span(self, buffer: StreamBuffer, ahead: bytes) -> int:
-        return min(len(ahead), self._missing(buffer))
-
 
 class ReadUntil:
     r"""What ``read_message`` yields to be given the bytes before a delimiter.

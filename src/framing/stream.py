@@ -309,7 +309,7 @@ class _State:
     def drop_idle_decoder(self) -> None:
         """Go back to receiving messages at once, if that may do."""
         decoder = self.decoder
-        if decoder is None or decoder.seeks_delimiter or not self.is_plain:
+        if decoder is None or decoder.delimiter or not self.is_plain:
             return
         if decoder.is_idle:
             self.decoder, self.offset = None, decoder.offset
@@ -359,10 +359,10 @@ class _State:
 
     def _receive_plain(self, sock: socket.socket, decoder: StreamDecoder[Any]) -> int:
         needed = decoder.bytes_waited_for
-        if decoder.seeks_delimiter and _MSG_PEEK is not None:
+        if (delimiter := decoder.delimiter) and _MSG_PEEK is not None:
             least, most = _PEEK_SIZES
             ahead = sock.recv(min(max(least, decoder.bytes_held), most), _MSG_PEEK)
-            needed = decoder.bytes_wanted_of(ahead)
+            needed = decoder.bytes_up_to(delimiter, ahead)
         return decoder.feed_from(sock.recv, min(needed, _RECEIVE_SIZE))
 
     def _receive_other(self, sock: socket.socket, decoder: StreamDecoder[Any]) -> int:

@@ -190,9 +190,9 @@ class StreamDecoder(Decoder[M]):
     # These are for a decoder that has just found no message.
 
     @property
-    def seeks_delimiter(self) -> bool:
-        """Whether it waits for a delimiter, rather than for a number of bytes."""
-        return isinstance(self._request, ReadUntil)
+    def delimiter(self) -> ReadUntil | None:
+        """The delimiter that it waits for, unless it waits for a number of bytes."""
+        return self._request if isinstance(self._request, ReadUntil) else None
 
     @property
     def bytes_waited_for(self) -> int:
@@ -201,9 +201,9 @@ class StreamDecoder(Decoder[M]):
             return self._body.left or 1
         return self._request._missing(self._buffer) if self._steps is not None else 1
 
-    def bytes_wanted_of(self, ahead: bytes) -> int:
-        """Return how many of the bytes *ahead*, which come next, are the current message's."""
-        return self._request._span(self._buffer, ahead)
+    def bytes_up_to(self, delimiter: ReadUntil, ahead: bytes) -> int:
+        """Return how many of the bytes *ahead*, which come next, are up to *delimiter*'s end."""
+        return delimiter._span(self._buffer, ahead)
 
     def room(self, ahead: int, most: int) -> int:
         """Return how many bytes to receive at once.
