@@ -51,7 +51,8 @@ def run_suite(*arguments: str, **conditions: str) -> str:
     """Run the suite, or some of it, under *conditions*; return the last line of what it says."""
     command = [sys.executable, "-X", "dev", "-W", "error", "-m", "pytest", "-q", "-x"]
     done = subprocess.run(
-        [*command, "-p", "no:cacheprovider", *arguments],
+        # (What hangs is to say where, before the time below is over.)
+        [*command, "-p", "no:cacheprovider", "-o", "faulthandler_timeout=60", *arguments],
         cwd=ROOT,
         env={**os.environ, "HYPOTHESIS_PROFILE": "quick", **conditions},
         stdin=subprocess.DEVNULL,

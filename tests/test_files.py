@@ -1137,14 +1137,20 @@ def test_a_file_that_only_looks_empty_is_told_of(inbox: Path) -> None:
         assert recv_file(there, inbox).read_bytes() == b""
 
 
-@pytest.mark.parametrize("make_pair", [wrapped_pair, tls_pair])
+@pytest.mark.parametrize(
+    ("make_pair", "over"),
+    [(wrapped_pair, bare), (wrapped_pair, messages), (tls_pair, messages)],  # not TLS as it is
+)
 def test_another_thread_receives_undisturbed_while_a_file_is_sent(
-    make_pair: Callable[[], Pair], tmp_path: Path, inbox: Path
+    make_pair: Callable[[], Pair],
+    over: Callable[[socket.socket], Connection],
+    tmp_path: Path,
+    inbox: Path,
 ) -> None:
     source = tmp_path / "large"
     source.write_bytes(bytes(8 * MIB))
-    here, there = make_pair()
-    with here, there, ThreadPoolExecutor() as executor:
+    here, there = map(over, make_pair())
+    with ThreadPoolExecutor() as executor, here, there:
         sending = executor.submit(send_file, here, source)
         receiving = executor.submit(lambda: [recv(here) for _ in range(300)])
         file = executor.submit(recv_file, there, inbox)

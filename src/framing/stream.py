@@ -53,7 +53,8 @@ def send_msg(sock: socket.socket, message: M, *, framer: Framer[M]) -> None: ...
 def send_msg(sock: socket.socket, message: Any, *, framer: Framer[Any] = _DEFAULT_FRAMER) -> None:
     r"""Send one whole message, as ``sendall`` sends bytes.
 
-    One thread may send on a socket at a time, while another receives.  A large message is not
+    One thread may send on a socket at a time, while another receives; on TLS, which is for one
+    thread at a time, only a :class:`~framing.MessageSocket` lets them.  A large message is not
     copied.
 
     >>> import socket
