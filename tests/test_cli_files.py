@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
 import os
 import signal
@@ -16,8 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from framing.terminal import progress
 
 from .processes import COMMAND, TIMEOUT, Listener, run
 
@@ -194,15 +191,3 @@ def test_on_a_terminal_there_is_a_bar(
     assert (b"f: 1.9 MiB in " in shown) == (not has_tqdm)
     assert receiver.process.wait(TIMEOUT) == 0
     assert files(inbox) == {"f": bytes(2_000_000)}
-
-
-def test_a_bar_takes_any_size_that_a_peer_announces(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    monkeypatch.setattr(sys, "stderr", shown := Terminal())
-    with progress("f") as report:
-        report(0, 10**400)
-        report(2048, 10**400)
-    assert "f:" in shown.getvalue()

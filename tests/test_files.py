@@ -1161,6 +1161,36 @@ def test_another_thread_receives_undisturbed_while_a_file_is_sent(
         assert file.result().stat().st_size == 8 * MIB
 
 
+@pytest.mark.parametrize("error", [PermissionError, Interruption])
+def test_a_name_that_cannot_be_taken_leaves_nothing(
+    error: type[BaseException], inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> int:
+        raise error
+
+    without_links(monkeypatch)
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(error), new_file.new_file(inbox / "f", overwrite=False) as file:
+        file.write(b"hello")
+    assert contents(inbox) == {}
+
+
+def test_an_interruption_of_the_cleaning_up_does_not_prevent_it(
+    inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlink, interruptions = Path.unlink, [Interruption]
+
+    def interrupted_once(path: Path, missing_ok: bool = False) -> None:
+        if interruptions:
+            raise interruptions.pop()
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", interrupted_once)
+    with pytest.raises(Interruption), new_file.new_file(inbox / "f", overwrite=False):
+        raise ValueError
+    assert contents(inbox) == {}
+
+
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_interruption_without_hard_links_leaves_all_or_nothing(

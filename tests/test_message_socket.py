@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -41,6 +41,7 @@ from framing import (
     recv_msg,
     send_msg,
 )
+from framing.stream_decoder import StreamDecoder
 
 from .conditions import needs
 from .fakes import INTERRUPTIONS, MisbehavingSocket, ScriptedSocket
@@ -916,6 +917,57 @@ def test_pending_is_about_messages_again_after_exact_bytes() -> None:
         assert not receiver.pending()
         client.sendall(b"\n")
         assert receiver.recv() == "ine"
+
+
+@pytest.mark.parametrize(
+    "receive", [MessageSocket.recv, lambda side: (buffer := bytearray(9))[: side.recv_into(buffer)]]
+)
+def test_who_finds_that_another_thread_was_faster_goes_on(
+    receive: Callable[[MessageSocket[bytes]], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[bytes | None] = []
+    decode = StreamDecoder.decode
+
+    def decode_and_lose_the_first(decoder: StreamDecoder[bytes]) -> bool:
+        found = decode(decoder)
+        if found and not taken:
+            taken.append(decoder.take())  # as recv() does, in another thread
+            send_msg(client, b"two")
+        return found
+
+    monkeypatch.setattr(StreamDecoder, "decode", decode_and_lose_the_first)
+    client, server = unix_pair()
+    with client, MessageSocket(server) as messages:
+        send_msg(client, b"one")
+        assert receive(messages) == b"two"
+    assert taken == [b"one"]
+
+
+@pytest.mark.parametrize(
+    ("finish", "sent"),
+    [
+        (MessageSocket.close, 1),
+        (MessageSocket.detach, 1),
+        # What it has given by then goes out, since that can be.
+        (lambda side: side.switch(LineFramer()), 2),
+    ],
+)
+def test_who_gives_the_messages_may_finish_the_connection(
+    finish: Callable[[MessageSocket[bytes]], object], sent: int
+) -> None:
+    def large_messages() -> Iterator[bytes]:
+        yield bytes(100_000)
+        finish(messages)
+        yield bytes(100_000)
+        raise AssertionError("nobody can send this")
+
+    client, server = unix_pair()
+    with client, server, ThreadPoolExecutor() as executor:
+        messages = MessageSocket(client)
+        receiving = executor.submit(lambda: [recv_msg(server) for _ in range(sent)])
+        with pytest.raises(OSError, match=r"closed|detach|switch"):
+            messages.send_many(large_messages())
+        assert receiving.result() == [bytes(100_000)] * sent
 
 
 def test_recv_into_is_for_plain_lengths_only() -> None:

@@ -180,12 +180,14 @@ def send_datagram(
         _check_kind(sock)
     elif "%" in address[0]:  # sendto would forget the interface
         address = _resolve(address, sock.family)[1]
-    for attempts_left in reversed(range(_MOST_ATTEMPTS)):
+    failures = 0
+    while True:
         try:
             _send(sock, view, address)
             return
         except OSError as error:  # noqa: PERF203  # there is one attempt, nearly always
-            if not attempts_left or not _is_ignored(sock, error, ignore_refused):
+            failures += 1
+            if failures == _MOST_ATTEMPTS or not _is_ignored(sock, error, ignore_refused):
                 raise
 
 

@@ -6,7 +6,7 @@ import re
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .errors import EndOfStreamError, FramingError
+from .errors import FramingError
 from .header_body import HeaderMessage
 from .notation import show_message
 from .stream_decoder import StreamDecoder
@@ -66,12 +66,10 @@ def inspect(chunks: Iterable[bytes], framer: Framer[Any]) -> Iterator[Found | Br
                 decoder.feed_eof()
             else:
                 decoder.feed(chunk)
-            while (message := decoder.next_message()) is not None:
+            while not decoder.is_at_end and (message := decoder.next_message()) is not None:
                 number += 1
                 yield Found(number, offset, decoder.offset - offset, message)
                 offset = decoder.offset
-    except EndOfStreamError:
-        return
     except FramingError as error:
         yield Broken(offset, decoder.unread()[:_BYTES_SHOWN], error.args[0])
 

@@ -169,13 +169,16 @@ class Outgoing:
                 self._keep()
 
     def _send_parts(self, deadline: Deadline) -> None:
+        self._drop_sent()
         while self._parts:  # in a function of its own: see MessageSocket
-            if self._sent:
-                rest = [*skip(self._parts, sum(self._sent))]
-                self._parts, self._sent = (rest, [0]) if rest else ((), [])
-                if not rest:
-                    return
             self._transport.send(self._parts, self._sent, deadline)
+            self._drop_sent()
+
+    def _drop_sent(self) -> None:
+        """Let go of what has gone out, and of the message if that was all of it."""
+        if self._sent:
+            rest = [*skip(self._parts, sum(self._sent))]
+            self._parts, self._sent = (rest, [0]) if rest else ((), [])
 
     def _keep(self) -> None:
         """Copy what is owed if it may change, and forget a message that has not begun."""
