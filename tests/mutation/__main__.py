@@ -37,15 +37,21 @@ CORE = [
     *("errors", "requests", "buffer", "decoder", "framer", "fields"),
     *("length_prefix", "delimiter", "header_body", "record", "stream"),
 ]
-# Run one after the other, so that most mutants meet but the first.
-STAGES = [
-    [
-        *("errors", "golden", "fields", "framer", "details"),
-        *("length_prefix", "record", "header_body", "delimiter"),
-    ],
-    ["exhaustive", "buffer"],
-    ["contract", "stream"],
+# Tests that take little time, and all that have to do with the core.
+QUICK = [
+    *("errors", "golden", "fields", "framer", "details"),
+    *("length_prefix", "record", "header_body", "delimiter"),
 ]
+ALL = ["contract", "exhaustive", "buffer", "stream"]
+# What has most to do with a module: its own tests, or those of its framers.
+NEAREST: dict[str, tuple[list[str], str]] = {
+    "buffer": (["buffer", "exhaustive"], ""),
+    "delimiter": (["contract", "exhaustive"], "Delimiter or Line"),
+    "header_body": (["contract", "exhaustive"], "HeaderBody"),
+    "length_prefix": (["contract", "exhaustive"], "LengthPrefix"),
+    "record": (["contract", "exhaustive"], "Struct"),
+    "stream": (["stream"], ""),
+}
 CPU_SECONDS = 120  # of one stage, of which the longest takes a third
 SECONDS = 20  # of one test, of which the longest takes a fifth
 MEMORY = 4 * 1024**3
@@ -109,19 +115,28 @@ class MutantFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         exec(compile(self.source, self.path, "exec"), vars(module))  # noqa: S102
 
 
+def stages_of(module: str) -> list[tuple[list[str], str]]:
+    """Return the test modules to run, and which of their tests, one stage after another.
+
+    Most mutants meet but the first stage.
+    """
+    nearest = [NEAREST[module]] if module in NEAREST else []
+    return [(QUICK, ""), *nearest, (ALL, "")]
+
+
 def try_out(stage: int, mutant: Mutant) -> Mutant:
     """Run the tests of a *stage* on *mutant*, and return it."""
     pid = os.fork()
     if not pid:
-        _run(mutant, STAGES[stage])
+        _run(mutant, *stages_of(mutant.module)[stage])
     _, status = os.waitpid(pid, 0)
     mutant.caught = status != 0
     mutant.survived = stage + (status == 0)
     return mutant
 
 
-def _run(mutant: Mutant, stage: Iterable[str]) -> None:
-    """Run the tests of *stage* in this process, and end it."""
+def _run(mutant: Mutant, modules: Iterable[str], chosen: str) -> None:
+    """Run those tests of *modules* in this process, and end it."""
     code = 1
     try:
         resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
@@ -131,9 +146,9 @@ def _run(mutant: Mutant, stage: Iterable[str]) -> None:
             os.dup2(null, stream)
         if mutant.source:
             sys.meta_path.insert(0, MutantFinder(mutant.module, mutant.source))
-        ordered = sorted(stage, key=lambda each: each != mutant.module)  # its own tests first
-        files = [f"tests/test_{each}.py" for each in ordered]
+        files = [f"tests/test_{each}.py" for each in modules]
         options = ["-x", "-q", "-p", "no:cacheprovider", "-o", f"faulthandler_timeout={SECONDS}"]
+        options += ["-k", chosen]
         options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of what is loaded before
         code = int(pytest.main([*options, *files]))
     finally:
@@ -157,7 +172,7 @@ def main() -> None:
     mutants = mutants[: options.sample]
     print(f"{len(mutants)} mutants of {', '.join(options.modules)}", flush=True)
     recall(options.results, mutants, again=options.again)
-    for stage in range(len(STAGES)):
+    for stage in range(3):
         try_all([each for each in mutants if not each.caught], stage, options)
 
     survivors = [each for each in mutants if not each.caught]
@@ -183,11 +198,14 @@ def recall(results: Path, mutants: Iterable[Mutant], *, again: bool) -> None:
 
 def try_all(mutants: list[Mutant], stage: int, options: argparse.Namespace) -> None:
     """Try out those of *mutants* that have not been, and write down what comes of it."""
-    waiting = [each for each in mutants if each.survived == stage]
-    unchanged = Mutant("", "", "")
-    try_out(stage, unchanged)
-    if unchanged.caught:
-        raise SystemExit(f"the tests fail on the package as it is: {STAGES[stage]}")
+    waiting = [
+        each for each in mutants if each.survived == stage and stage < len(stages_of(each.module))
+    ]
+    for module in {str(stages_of(each.module)[stage]): each.module for each in waiting}.values():
+        unchanged = Mutant(module, "", "")
+        try_out(stage, unchanged)
+        if unchanged.caught:
+            raise SystemExit(f"the tests fail on the package as it is: {stages_of(module)[stage]}")
     with (
         options.results.open("a", encoding="utf-8") as results,
         ThreadPoolExecutor(options.jobs) as executor,
@@ -196,7 +214,7 @@ def try_all(mutants: list[Mutant], stage: int, options: argparse.Namespace) -> N
             line = mutant.name, mutant.survived, mutant.caught
             print(json.dumps(line), file=results, flush=True)
     caught = sum(each.caught for each in waiting)
-    print(f"{', '.join(STAGES[stage])}: {caught} of {len(waiting)} caught", flush=True)
+    print(f"stage {stage + 1}: {caught} of {len(waiting)} caught", flush=True)
 
 
 if __name__ == "__main__":
