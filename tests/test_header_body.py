@@ -212,7 +212,7 @@ def test_true_and_false_are_no_sizes_even_where_they_count_right(size: bool) -> 
 
 @pytest.mark.parametrize(
     "message",
-    [None, b"body", {"size": 4}, [{}, b""], ({},), ({}, b"", b""), ([], b""), ("{}", b"")],
+    [None, b"body", {"size": 4}, [{}, b""], ({},), ({}, b"", b"")],
     ids=repr,
 )
 def test_what_is_no_header_and_body_is_a_type_error(message: Any) -> None:
@@ -220,6 +220,13 @@ def test_what_is_no_header_and_body_is_a_type_error(message: Any) -> None:
         FRAMER.encode(message)
     kind = type(message).__name__
     assert str(caught.value) == f"expected HeaderMessage(header, body), not {kind}"
+
+
+@pytest.mark.parametrize("header", [None, [], "{}", b"body"], ids=repr)
+def test_a_header_is_a_dict(header: Any) -> None:
+    with pytest.raises(TypeError) as caught:
+        FRAMER.encode(HeaderMessage(header, b""))
+    assert str(caught.value) == f"expected a dict as header, not {type(header).__name__}"
 
 
 @pytest.mark.parametrize("body", ["text", None, 5])

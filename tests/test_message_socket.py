@@ -6,6 +6,9 @@ import errno
 import gc
 import io
 import itertools
+import os
+import random
+import select
 import selectors
 import signal
 import socket
@@ -266,7 +269,102 @@ def test_signals_at_any_moment_lose_nothing(
     assert received == messages
 
 
+@pytest.mark.usefixtures("without_collection")
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs setitimer")
+@needs("MSG_DONTWAIT", "otherwise bytes may be lost, and the connection refuses to go on")
+def test_a_signal_between_two_messages_that_c_keeps_loses_none(plain_pair: Pair) -> None:
+    """``extend`` keeps what ``recv`` returned, in Python 3.10 too: no handler runs between."""
+    client, server = plain_pair
+    messages = [b"%d" % i for i in range(60_000)]
+    times = random.Random(7)
+
+    def send_all() -> None:
+        client.sendall(b"".join(map(LengthPrefixFramer().encode, messages)))
+        client.shutdown(socket.SHUT_WR)
+
+    class Interrupted(BaseException):
+        pass
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    received: list[bytes] = []
+    sender = threading.Thread(target=send_all)
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    sender.start()
+    interruptions = 0
+    try:
+        with MessageSocket(server) as receiver:
+            while True:
+                try:
+                    try:
+                        signal.setitimer(signal.ITIMER_REAL, times.uniform(0.0005, 0.005))
+                        received.extend(iter(receiver.recv, None))
+                    finally:
+                        signal.setitimer(signal.ITIMER_REAL, 0)
+                except Interrupted:
+                    interruptions += 1
+                except EndOfStreamError:
+                    break
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+        sender.join()
+    assert interruptions
+    assert received == messages
+
+
 # What bad peers get
+
+
+def reset(sock: socket.socket) -> None:
+    linger = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    sock.close()
+
+
+@pytest.mark.parametrize("timeout", [None, 10])
+def test_a_reset_never_looks_like_the_end(plain_pair: Pair, timeout: float | None) -> None:
+    client, server = plain_pair
+    for sock in plain_pair:
+        sock.settimeout(timeout)
+    receiver = MessageSocket(client)
+    reset(server)
+    for _ in range(2):
+        with pytest.raises(ConnectionResetError):
+            receiver.recv()
+    with pytest.raises(ConnectionResetError):
+        list(receiver)
+    with pytest.raises(ConnectionResetError):
+        receiver.recv_into(bytearray(9))
+
+
+@pytest.mark.parametrize("timeout", [None, 10])
+def test_a_reset_that_the_sender_was_told_of_is_none_for_the_receiver(
+    plain_pair: Pair, timeout: float | None
+) -> None:
+    client, server = plain_pair
+    client.settimeout(timeout)
+    side = MessageSocket(client)
+    reset(server)
+    wait_until(lambda: bool(select.select([client], [], [], 0)[0]))
+    with pytest.raises(ConnectionResetError):
+        side.send(b"hello")
+    for receive in (lambda: list(side), side.recv, lambda: side.recv_exactly(1)):
+        with pytest.raises(ConnectionResetError):
+            receive()
+
+
+def test_a_message_that_was_cut_off_by_a_reset_is_no_end(plain_pair: Pair) -> None:
+    side = MessageSocket(small_buffers(plain_pair)[0])
+    with ThreadPoolExecutor() as executor:
+        sending = executor.submit(side.send, bytes(3 * MIB))
+        assert plain_pair[1].recv(10)
+        reset(plain_pair[1])
+        sending.result()  # the message has begun, so it is owed
+    assert side.unsent
+    with pytest.raises(ConnectionResetError):
+        list(side)
 
 
 def test_a_reset_connection_is_the_sockets_error(plain_pair: Pair) -> None:

@@ -21,6 +21,8 @@ from framing import (
     LineFramer,
     MessageSocket,
     connect,
+    open_datagram,
+    send_datagram,
 )
 from framing.server import MessageRequestHandler
 
@@ -125,6 +127,38 @@ def test_what_is_owed_is_sent_when_handle_returns() -> None:
         assert client.recv() == bytes(5_000_000)
         with pytest.raises(EndOfStreamError):
             client.recv()
+
+
+def test_what_is_owed_is_sent_whatever_else_is_being_handled() -> None:
+    class Large(MessageRequestHandler[bytes]):
+        def handle(self) -> None:
+            self.request.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+            self.messages.send(bytes(5_000_000), timeout=0)
+            assert self.messages.unsent
+
+    def serve() -> None:
+        try:
+            raise KeyError
+        except KeyError:
+            server.handle_request()
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Large) as server:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        address: Any = server.server_address
+        with connect(address, timeout=10) as client:
+            assert client.recv() == bytes(5_000_000)
+        thread.join()
+
+
+def test_it_is_for_streams_only(capsys: pytest.CaptureFixture[str]) -> None:
+    with (
+        socketserver.UDPServer(("127.0.0.1", 0), Upper) as server,
+        open_datagram() as client,
+    ):
+        send_datagram(client, b"hello", server.socket.getsockname())
+        server.handle_request()
+    assert "TypeError: expected a socket, not tuple" in capsys.readouterr().err
 
 
 def test_an_error_in_handle_ends_the_connection_and_not_the_server() -> None:

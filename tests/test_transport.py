@@ -24,7 +24,7 @@ from framing import (
     MessageSocket,
 )
 from framing import transport as transport_module
-from framing.transport import LockedTransport
+from framing.transport import Deadline, LockedTransport, Transport
 
 from .conditions import needs
 from .fakes import ScriptedSocket
@@ -458,3 +458,139 @@ def test_a_peer_that_never_stops_does_not_stretch_a_timeout() -> None:
         done.set()
         receiver.close()
         flooding.join()
+
+
+@every_pair
+def test_closing_lets_those_who_wait_wake_before_the_number_is_free(
+    make_pair: Callable[[], Pair], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else they would find another connection under that number, and wait for that."""
+    poll, numbers = transport_module._poll, []
+
+    def poll_and_look(sock: socket.socket, for_writing: bool, seconds: float) -> bool:
+        ready = poll(sock, for_writing, seconds)
+        time.sleep(0.05)
+        numbers.append(sock.fileno())
+        return ready
+
+    monkeypatch.setattr(transport_module, "_poll", poll_and_look)
+    client, server = make_pair()
+    with server, ThreadPoolExecutor() as executor:
+        messages = MessageSocket(client)
+        number = client.fileno()
+        receiving = executor.submit(messages.recv, timeout=30)
+        wait_until(lambda: bool(messages._transport._waiting))
+        messages.close()
+        with pytest.raises(OSError, match="closed"):
+            receiving.result(10)
+    assert set(numbers) == {number}
+
+
+def test_closing_does_not_wait_for_ever_for_those_who_wait(
+    monkeypatch: pytest.MonkeyPatch, plain_pair: Pair
+) -> None:
+    monkeypatch.setattr(transport_module, "_WAKING_TIME", 0.01)
+    messages = MessageSocket(plain_pair[0])
+    messages._transport._waiting.append(None)
+    messages._transport.close(is_in_use=True)
+    assert plain_pair[0].fileno() == -1
+
+
+@pytest.mark.parametrize("first", ["send", "recv"])
+def test_a_late_handshake_of_tls_is_made_by_one_thread(
+    first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the one that receives may read what the one that sends is waiting for."""
+    client_context, server_context = tls_contexts()
+    client, server = tcp_pair()
+    wait = Transport.wait
+
+    def wait_later(transport: Transport, for_writing: bool, deadline: Deadline) -> None:
+        if threading.current_thread() in slow:
+            time.sleep(0.1)
+        wait(transport, for_writing, deadline)
+
+    monkeypatch.setattr(Transport, "wait", wait_later)
+    greeter = MessageSocket(
+        server_context.wrap_socket(server, server_side=True, do_handshake_on_connect=False)
+    )
+    sending = threading.Thread(target=greeter.send, args=(b"greeting",), daemon=True)
+    receiving = threading.Thread(target=lambda: answers.append(greeter.recv()), daemon=True)
+    slow = {sending}
+    answers: list[bytes] = []
+    for thread in (sending, receiving) if first == "send" else (receiving, sending):
+        thread.start()
+    with MessageSocket(client_context.wrap_socket(client, server_hostname="localhost")) as guest:
+        assert guest.recv(timeout=10) == b"greeting"
+        guest.send(b"thanks")
+        for thread in (sending, receiving):
+            thread.join(10)
+        assert answers == [b"thanks"]
+        greeter.close()
+
+
+def test_a_failed_handshake_is_raised_by_the_call_that_makes_it() -> None:
+    _, server_context = tls_contexts()
+    client, server = tcp_pair()
+    with ThreadPoolExecutor() as executor, client, server:
+        secure = ssl.create_default_context().wrap_socket(
+            client, server_hostname="localhost", do_handshake_on_connect=False
+        )
+
+        def accept() -> None:
+            time.sleep(0.05)
+            with pytest.raises(ssl.SSLError):
+                server_context.wrap_socket(server, server_side=True)
+
+        accepting = executor.submit(accept)
+        messages = MessageSocket(secure)
+        with pytest.raises(ssl.SSLCertVerificationError):
+            messages.send(b"hello")
+        for call in (messages.recv, lambda: messages.send(b"hello")):
+            with pytest.raises(ssl.SSLError):
+                call()
+        assert messages.unsent == 0
+        messages.close()
+        accepting.result()
+
+
+def test_a_late_handshake_keeps_to_the_timeout() -> None:
+    client_context, _ = tls_contexts()
+    client, server = tcp_pair()
+    with server:
+        messages = MessageSocket(
+            client_context.wrap_socket(
+                client, server_hostname="localhost", do_handshake_on_connect=False
+            )
+        )
+        with pytest.raises(TimeoutError):
+            messages.send(b"hello", timeout=0.05)
+        messages.sock.setblocking(False)
+        with pytest.raises(ssl.SSLWantReadError):
+            messages.recv()
+        messages.sock.settimeout(0.05)
+        messages.close()
+
+
+def test_what_was_tls_before_makes_no_handshake() -> None:
+    client, server = tls_pair()
+    with ThreadPoolExecutor() as executor:
+        unwrapping = executor.submit(server.unwrap)  # type: ignore[attr-defined]
+        here = client.unwrap()  # type: ignore[attr-defined]
+        there = unwrapping.result()
+    with MessageSocket(here) as sender, MessageSocket(there) as receiver:
+        sender.send(b"in plain text")
+        assert receiver.recv() == b"in plain text"
+
+
+def test_who_waits_to_detach_keeps_nobody_from_sending(plain_pair: Pair) -> None:
+    client, server = map(MessageSocket, plain_pair)
+    with ThreadPoolExecutor() as executor, server:
+        receiving = executor.submit(client.recv)
+        wait_until(client._receiving.locked)
+        detaching = executor.submit(client.detach)
+        time.sleep(0.05)
+        client.send(b"question", timeout=10)
+        server.send(server.recv().upper())
+        assert receiving.result(10) == b"QUESTION"
+        assert detaching.result(10) == (plain_pair[0], b"")

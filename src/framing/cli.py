@@ -224,11 +224,13 @@ def _add_size(parser: argparse.ArgumentParser, help: str) -> None:
 def _address(text: str) -> tuple[str, int]:
     """Return the host and the port in ``HOST:PORT``, ``[HOST]:PORT`` or ``:PORT``."""
     host, colon, port = text.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
+    is_ipv6 = host.startswith("[") and host.endswith("]")
+    if is_ipv6:
         host = host[1:-1]
-    elif ":" in host:
+    elif re.fullmatch("[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%.*)?", host):
         raise argparse.ArgumentTypeError(f"write an IPv6 address as [{host}]:{port}")
-    if not colon or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65_535:
+    is_port = re.fullmatch("[0-9]{1,5}", port) and int(port) <= 65_535
+    if not colon or not is_port or (":" in host and not is_ipv6):
         raise argparse.ArgumentTypeError(
             f"expected HOST:PORT, such as 127.0.0.1:9000, with a port up to 65535, not {text}"
         )

@@ -117,6 +117,7 @@ def _serve(conn: socket.socket, peer: str, options: argparse.Namespace) -> None:
             note(f"{peer} closed the connection")
         except (FramingError, OSError) as error:
             note(f"{peer}: {reason(error)}")
+            _reset_on_close(conn)
 
 
 # send
@@ -126,7 +127,8 @@ def send(options: argparse.Namespace) -> None:
     """Send messages from the command line or standard input, and print the answers."""
     with _connection(options.address) as sock:
         # Answers that nobody reads would fill the way back, until the peer could not go on.
-        ignoring = Thread(target=_ignore_answers, args=(sock,), daemon=True)
+        lost: list[OSError] = []
+        ignoring = Thread(target=_ignore_answers, args=(sock, lost), daemon=True)
         if not options.reply:
             ignoring.start()
         for text in options.messages or _lines_of_stdin():
@@ -136,15 +138,19 @@ def send(options: argparse.Namespace) -> None:
         _end(sock)
         if not options.reply:
             ignoring.join(_CLOSE_TIMEOUT)
+            if lost:
+                raise lost[0]
         else:
             with suppress(TimeoutError):
                 _wait_for_close(sock, _CLOSE_TIMEOUT)
 
 
-def _ignore_answers(sock: socket.socket) -> None:
-    with suppress(OSError):
+def _ignore_answers(sock: socket.socket, lost: list[OSError]) -> None:
+    try:
         while sock.recv(_READ_SIZE):
             pass
+    except OSError as error:
+        lost.append(error)
 
 
 @contextmanager
@@ -213,12 +219,12 @@ def _wait_for_close(sock: socket.socket, seconds: float) -> None:
 
 def inspect_file(options: argparse.Namespace) -> None:
     """Print where each message is in captured bytes, and where they are broken."""
-    options.file = None if options.file == "-" else options.file
-    name = options.file or "standard input"
+    path = None if options.file == "-" else options.file
+    name = "standard input" if path is None else path or "''"
     is_terminal = sys.stdout is not None and sys.stdout.isatty()
     width = shutil.get_terminal_size().columns if is_terminal else _WIDTH
     try:
-        with _capture(options.file) as file:
+        with _capture(path) as file:
             show(HEADING)
             for found in inspect(iter(lambda: file.read1(_READ_SIZE), b""), options.framer):
                 if isinstance(found, Broken):
@@ -276,7 +282,8 @@ def recv_files(options: argparse.Namespace) -> None:
     for number in {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:
         signal.signal(number, _leave)
     if not options.directory.is_dir():
-        raise CommandError(f"{options.directory}: no such directory")
+        kind = "not a" if options.directory.exists() else "no such"
+        raise CommandError(f"{options.directory}: {kind} directory")
     with _listener(options.address) as listener:
         while True:
             conn, peer = _accept(listener)
@@ -311,7 +318,7 @@ def _recv_files_of(conn: socket.socket, peer: str, options: argparse.Namespace) 
 
 
 def _reset_on_close(conn: socket.socket) -> None:
-    """Let the sender know that not everything arrived, which a clean end would tell it."""
+    """Let the sender know that not everything arrived: a clean end would say that it has."""
     linger = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
     with suppress(OSError):
         conn.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)

@@ -30,6 +30,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import EncodeError, TruncatedDatagramError
+from .sockets import check_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -123,6 +124,8 @@ def open_datagram(
     Raises:
         OSError: As the system raised it: the port is taken, or ``socket.gaierror`` for a
             host that has no address in *family*.
+        TypeError: *bind* is no host and port.
+        ValueError: There is no such port.
     """
     where: Address | None = None
     if bind is not None:
@@ -166,7 +169,7 @@ def send_datagram(
         EncodeError: *data* is more than UDP can carry: 65,507 bytes over IPv4, 65,527 over
             IPv6.  (Some systems send less: macOS 9,216 bytes, unless the socket is from
             :func:`open_datagram`, or has a larger send buffer.)
-        TypeError: *data* is not made of bytes.
+        TypeError: *data* is not made of bytes, or *sock* is no socket.
         PermissionError: *address* is for broadcast, and *sock* was not opened for that.
         ConnectionRefusedError: Nobody received an earlier datagram; ``ConnectionResetError``
             on Windows.  See *ignore_refused*.
@@ -176,9 +179,8 @@ def send_datagram(
     view = _view_of(data)
     if view.nbytes > _MOST_OVER_IPV4:
         _check_size(sock, view.nbytes, address)
-    if address is None:
-        _check_kind(sock)
-    elif "%" in address[0]:  # sendto would forget the interface
+    _check_kind(sock)
+    if address is not None and "%" in address[0]:  # sendto would forget the interface
         address = _resolve(address, sock.family)[1]
     failures = 0
     while True:
@@ -216,6 +218,7 @@ def recv_datagram(
         OSError: As the socket raised it; ``TimeoutError`` and ``BlockingIOError`` are two.
         ValueError: *sock* is a stream socket, or *max_size* is negative.
     """
+    _check_kind(sock)
     if max_size < 0:
         raise ValueError(f"max_size is a number of bytes, 0 or more, not {max_size}")
     started = monotonic()
@@ -273,12 +276,14 @@ def request_datagram(
         ConnectionRefusedError: Nobody receives at *address*; ``ConnectionResetError`` on
             Windows.  See *ignore_refused*.
         OSError: As the socket raised it.
-        ValueError: *timeout* is not above 0, or *retries* is negative.
+        ValueError: *timeout* is not above 0, or *retries* is negative; or *sock* is a stream
+            socket.
     """
     if not timeout > 0:
         raise ValueError(f"timeout is a number of seconds, more than 0, not {timeout}")
     if retries < 0:
         raise ValueError(f"retries is a number of requests, 0 or more, not {retries}")
+    _check_kind(sock)
     if address is not None:
         _, address = _resolve(address, sock.family)
     peer = address or sock.getpeername()
@@ -366,6 +371,7 @@ def _set_options(sock: socket.socket, broadcast: bool, reuse_address: bool) -> N
 
 def _resolve(address: Address, family: int, flags: int = 0) -> tuple[int, Address]:
     """Return the family and the numbers of *address*: those of IPv4 where it has both."""
+    check_address(address)
     found = socket.getaddrinfo(address[0] or None, address[1], family, socket.SOCK_DGRAM, 0, flags)
     family, _, _, _, numbers = min(found, key=lambda each: each[0] != socket.AF_INET)
     if len(address) == 4:
@@ -436,11 +442,21 @@ def _send(sock: socket.socket, view: memoryview, address: Address | None) -> Non
 
 
 def _check_kind(sock: socket.socket) -> None:
-    if sock.type == socket.SOCK_STREAM:
+    try:
+        kind = _kind_of(sock)
+    except TypeError:  # no socket, but it may behave like one
+        if not hasattr(sock, "type"):
+            raise TypeError(f"expected a UDP socket, not {type(sock).__name__}") from None
+        kind = sock.type
+    if kind == socket.SOCK_STREAM:
         raise ValueError(
             f"expected a datagram socket (SOCK_DGRAM), not {sock.type!r}:"
             " send_msg and recv_msg are for streams"
         )
+
+
+# The attribute of C: to make a SocketKind of it takes half as long as sending.
+_kind_of: Callable[[socket.socket], int] = vars(socket.SocketType)["type"].__get__
 
 
 def _is_ignored(sock: socket.socket, error: OSError, ignore_refused: bool | None) -> bool:
@@ -470,8 +486,6 @@ def _receive(sock: socket.socket, max_size: int, flags: int = 0) -> Datagram:
         # A new buffer of 64 KiB would have to be cleared, and its content to be copied: half
         # as much time again as all of this call.
         data, address = _receive_one_more(sock, max_size, flags)
-    if address is None:
-        _check_kind(sock)
     return Datagram(data, address)
 
 
@@ -561,6 +575,8 @@ def _membership(sock: socket.socket, group: str, interface: str | int | None) ->
 
     Source: RFC 3678 section 4.1 for IPv4, RFC 3493 section 5.2 for IPv6.
     """
+    if not isinstance(group, str):
+        raise TypeError(f"expected the address of a group as text, not {type(group).__name__}")
     host, _, scope = group.partition("%")
     address = _packed(host, sock.family)
     if address is None:

@@ -31,6 +31,7 @@ from .framer import check_limit
 from .header_body import Head, HeaderBodyFramer, HeadFramer, shortened
 from .message_socket import MessageSocket
 from .new_file import new_file
+from .sockets import check_is_stream
 from .stream import receive_past, send_past
 
 if TYPE_CHECKING:
@@ -204,6 +205,8 @@ def _framer_of(conn: Connection) -> _FileHeadFramer:
 
 
 def _check_waits(conn: Connection) -> None:
+    if not isinstance(conn, MessageSocket):
+        check_is_stream(conn)
     own = conn._own_timeout if isinstance(conn, MessageSocket) else conn.gettimeout
     if own() == 0:
         raise ValueError(

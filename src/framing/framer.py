@@ -287,10 +287,21 @@ class Framer(ABC, Generic[M]):
         return f"{type(self).__name__}({options})"
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise AttributeError(f"a framer is immutable: make another {type(self).__name__}")
+        raise AttributeError(
+            f"a framer is immutable: make another {type(self).__name__}"
+            f" (and in its __init__, give options to super().__init__({name}=...))"
+        )
 
     def __delattr__(self, name: str) -> NoReturn:
         raise AttributeError(f"a framer is immutable: make another {type(self).__name__}")
+
+
+def check_is_framer(framer: object) -> None:
+    """Raise a ``TypeError`` if *framer* is no framer."""
+    if not isinstance(framer, Framer):
+        is_class = isinstance(framer, type) and issubclass(framer, Framer)
+        example = f"{framer.__name__}()" if is_class else "LineFramer()"  # type: ignore[attr-defined]
+        raise TypeError(f"expected a framer, such as {example}, not {framer!r}")
 
 
 def _depth(cls: type, name: str) -> int:

@@ -207,8 +207,10 @@ class HeadFramer(Framer[Head]):
 
 
 def _pair(message: HeaderMessage) -> tuple[dict[str, Any], Any]:
-    if not isinstance(message, tuple) or len(message) != 2 or not isinstance(message[0], dict):
+    if not isinstance(message, tuple) or len(message) != 2:
         raise TypeError(f"expected HeaderMessage(header, body), not {type(message).__name__}")
+    if not isinstance(message[0], dict):
+        raise TypeError(f"expected a dict as header, not {type(message[0]).__name__}")
     return message
 
 

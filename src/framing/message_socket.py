@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from .decoder import NONE_READY
 from .errors import EndOfStreamError, FramingError
-from .framer import Framer, check_limit
+from .framer import Framer, check_is_framer, check_limit
 from .length_prefix import LengthPrefixFramer
 from .outgoing import Outgoing
 from .requests import ReadExactly
-from .sockets import check_is_connected, check_is_stream
+from .sockets import check_address, check_is_connected, check_is_stream
 from .stream import give_up, take_back
 from .stream_decoder import StreamDecoder
 from .streaming import IncomingBody, OutgoingBody
@@ -243,8 +243,8 @@ class MessageSocket(Generic[M]):
         """
         decoder = self._decoder
         for message in decoder._ready:  # what take() does: a call fewer for most messages
-            if decoder._single is not None:
-                decoder._ready, decoder._single = NONE_READY, None
+            decoder._ready = (decoder._ready, NONE_READY)[decoder._single is not None]
+            decoder._single = None
             return message
         deadline = self._deadline(timeout)
         # Taken when the lock is free again: no signal handler runs between that and here.
@@ -359,8 +359,12 @@ class MessageSocket(Generic[M]):
         with self._receiving if deadline is NEVER else deadline.holding(self._receiving):
             decoder = self._message_decoder()
             receive = self._transport.recv_plainly
-            if deadline is NEVER and receive and decoder.read_batch_from(receive, _READ_AHEAD):
-                return decoder
+            try:
+                if deadline is NEVER and receive and decoder.read_batch_from(receive, _READ_AHEAD):
+                    return decoder
+            except ConnectionResetError as error:
+                self._transport.remember(error)
+                raise
             self._receive_until_decoded(decoder, deadline)
             return decoder
 
@@ -528,7 +532,8 @@ class MessageSocket(Generic[M]):
             OSError: As the socket raised it when it was sent.
         """
         deadline = self._deadline(None)
-        with self._outgoing.settled(deadline), deadline.holding(self._receiving):
+        # In this order: who waits for a receiver does not keep others from sending.
+        with deadline.holding(self._receiving), self._outgoing.settled(deadline):
             decoder, is_cut = self._message_decoder(), self._outgoing.is_cut
             data = decoder.unread()
             self._finish("detach")
@@ -656,7 +661,11 @@ def connect(
     Raises:
         OSError: No connection could be made; ``ConnectionRefusedError``, ``TimeoutError`` and
             ``socket.gaierror`` are three.
+        TypeError: *address* is no host and port, or *framer* no framer.
+        ValueError: There is no such port.
     """
+    check_address(address)
+    check_is_framer(framer)
     sock = socket.create_connection(address, timeout)
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -88,7 +88,10 @@ def _parse_header(text: str) -> HeaderMessage:
 
 
 def _parse_record(framer: StructFramer, text: str) -> tuple[Any, ...]:
-    kinds = list(map(type, framer.decode(bytes(framer.max_size))))
+    try:
+        kinds = list(map(type, framer.decode(bytes(framer.max_size))))
+    except MemoryError:
+        raise ValueError(f"{framer.format} is too large for this machine") from None
     values = text.split(",") if text else []
     if len(values) != len(kinds):
         raise ValueError(

@@ -124,7 +124,8 @@ class Outgoing:
                         self._parts, self._sent = (), []
                         return
                 self._settle(deadline)
-            except OSError:
+            except OSError as error:
+                self._transport.remember(error)
                 has_begun = bool(self._sent)
                 if self._is_over or not has_begun:
                     self._parts, self._sent = (), []

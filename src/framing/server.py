@@ -26,6 +26,7 @@ from typing import Generic, TypeVar
 from .framer import Framer  # noqa: TC001  # documentation tools look the types up
 from .length_prefix import LengthPrefixFramer
 from .message_socket import MessageSocket
+from .sockets import check_is_stream
 
 __all__ = ["MessageRequestHandler"]
 
@@ -67,6 +68,8 @@ class MessageRequestHandler(BaseRequestHandler, Generic[M]):
 
     def setup(self) -> None:
         """Make ``messages`` of the connection."""
+        self._error_before = sys.exc_info()[1]
+        check_is_stream(self.request)
         if self.timeout is not None:
             self.request.settimeout(self.timeout)
         if self.request.family in (socket.AF_INET, socket.AF_INET6):
@@ -76,4 +79,7 @@ class MessageRequestHandler(BaseRequestHandler, Generic[M]):
 
     def finish(self) -> None:
         """Close ``messages``, without waiting if ``handle`` raised an error."""
-        self.messages.__exit__(*sys.exc_info())
+        kind, error, traceback = sys.exc_info()
+        if error is self._error_before:  # which whoever called the server is handling
+            kind = error = traceback = None
+        self.messages.__exit__(kind, error, traceback)

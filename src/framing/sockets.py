@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -22,8 +22,17 @@ MOST_PARTS = 16
 JOIN_SIZE = 16 * 1024
 
 
+def check_is_socket(sock: Any) -> None:
+    """Raise a ``TypeError`` if *sock* has not the methods of a socket."""
+    if not (hasattr(sock, "recv") and hasattr(sock, "sendall")):
+        is_accepted = type(sock) is tuple and sock and isinstance(sock[0], socket.socket)
+        advice = ": take the first of the two that accept() returns" if is_accepted else ""
+        raise TypeError(f"expected a socket, not {type(sock).__name__}{advice}")
+
+
 def check_is_stream(sock: socket.socket) -> None:
-    """Raise a ``ValueError`` if *sock* carries datagrams."""
+    """Raise an error if *sock* is no socket, or carries datagrams."""
+    check_is_socket(sock)
     kind = getattr(sock, "type", socket.SOCK_STREAM)
     if kind != socket.SOCK_STREAM:
         raise ValueError(
@@ -52,6 +61,18 @@ def check_is_connected(sock: socket.socket) -> None:
             ) from None
     except AttributeError:  # no socket, but something that behaves like one
         return
+
+
+def check_address(address: tuple[Any, ...]) -> None:
+    """Raise an error if *address* is not a host and a port.
+
+    The system takes port 65,536 for port 0, and does not say so.
+    """
+    if not isinstance(address, (tuple, list)) or len(address) < 2:
+        raise TypeError(f"expected a host and a port, such as ('127.0.0.1', 9000), not {address!r}")
+    port = address[1]
+    if isinstance(port, int) and not 0 <= port <= 65_535:
+        raise ValueError(f"expected a port from 0 to 65535, not {port}")
 
 
 def is_plain(sock: socket.socket) -> bool:

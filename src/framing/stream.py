@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 from weakref import ref
 
+from .framer import check_is_framer
 from .length_prefix import LengthPrefixFramer
 from .pieces import Pieces
 from .sockets import JOIN_SIZE, MOST_PARTS, Guard, check_is_stream, is_plain, skip
@@ -73,13 +74,18 @@ def send_msg(sock: socket.socket, message: Any, *, framer: Framer[Any] = _DEFAUL
 
     Raises:
         EncodeError: *framer* cannot carry *message*.  Nothing was sent.
-        TypeError: *message* is not of the type that *framer* carries.  Nothing was sent.
+        TypeError: *message* is not of the type that *framer* carries, or *sock* is no socket.
+            Nothing was sent.
         OSError: As the socket raised it; ``TimeoutError`` is one.
         ConnectionError: An earlier ``send_msg`` on this socket was cut off in the middle of a
             message.  The receiver could not tell where this one starts.
         ValueError: *sock* is no stream socket.
     """
-    parts = framer.encode_parts(message)
+    try:
+        parts = framer.encode_parts(message)
+    except (AttributeError, TypeError):
+        check_is_framer(framer)
+        raise
     state = _states.get(id(sock)) or _new_state(sock)
     if len(parts) == 1 and state.is_plain and state.sent is None:
         # This is the usual case, and takes two thirds of the time of the general one.
@@ -135,13 +141,16 @@ def recv_msg(sock: socket.socket, *, framer: Framer[Any] = _DEFAULT_FRAMER) -> A
         ConnectionError: A signal cut off an earlier ``recv_msg`` where that may cost bytes.
         ValueError: A message was received in part with another framer, or *sock* is no
             stream socket.
+        TypeError: *sock* is no socket, or *framer* no framer.
     """
     state = _states.get(id(sock)) or _new_state(sock)
     if state.decoder is not None:
         state.drop_idle_decoder()
     pieces = state.pieces
     if state.decoder is None and state.is_plain and pieces.prefix is None and not pieces.more:
-        state.framer = framer
+        if state.framer is not framer:
+            check_is_framer(framer)
+            state.framer = framer
         received = framer._receive_at_once(sock.recv, pieces)
         if received is not None:
             message, size = received
@@ -241,7 +250,7 @@ class _State:
         # received of the message is in pieces, with its framer and its offset in the stream.
         self.decoder: StreamDecoder[Any] | None = None
         self.pieces = Pieces()
-        self.framer: Framer[Any] | None = None
+        self.framer: Framer[Any] = _DEFAULT_FRAMER
         self.offset = 0
         self.reference: ref[socket.socket] | None = None  # that tells when the socket is gone
         self._receiving = Guard(
@@ -320,7 +329,7 @@ class _State:
         decoder = self.decoder
         if decoder is None:
             pieces = self.pieces
-            decoder = StreamDecoder(self.framer or framer, stepwise=True, offset=self.offset)
+            decoder = StreamDecoder(self.framer, stepwise=True, offset=self.offset)
             decoder.feed(pieces.join())
             # One assignment, so that a signal handler finds the bytes once.
             self.decoder, pieces.prefix, pieces.payload, pieces.more = decoder, None, None, []

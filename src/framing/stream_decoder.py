@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .body import Body
 from .buffer import LARGE_PIECE, StreamBuffer, size_of
 from .decoder import NO_BATCH, NONE_READY, Decoder
+from .framer import check_is_framer
 from .requests import ReadExactly, ReadUntil
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class StreamDecoder(Decoder[M]):
     __slots__ = ("_body", "_is_narrow")
 
     def __init__(self, framer: Framer[M], *, stepwise: bool, offset: int = 0) -> None:
+        check_is_framer(framer)
         super().__init__(framer)
         self._buffer.base = offset
         self._is_narrow = stepwise and self._window > 0
@@ -103,8 +105,9 @@ class StreamDecoder(Decoder[M]):
         ready to the return, nothing here lets another thread or a signal handler run.
         """
         for message in self._ready:
-            if self._single is not None:
-                self._ready, self._single = NONE_READY, None  # keep nothing of it
+            # Keep nothing of a single one.  (Not by an if: Python 3.10 runs handlers at jumps.)
+            self._ready = (self._ready, NONE_READY)[self._single is not None]
+            self._single = None
             return message
         return None
 

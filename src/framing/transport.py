@@ -21,7 +21,7 @@ import sys
 import threading
 from contextlib import contextmanager, suppress
 from functools import partial
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .sockets import Guard, is_plain
@@ -42,6 +42,8 @@ _HAS_SENDMSG = hasattr(socket.socket, "sendmsg")
 _DONTWAIT: int | None = getattr(socket, "MSG_DONTWAIT", None)
 # No system waits longer at once: poll counts milliseconds in a C int.
 _LONGEST_WAIT = 3600.0
+# How long to let the threads wake that wait for a socket which is closed, at most.
+_WAKING_TIME = 1.0
 # What the time ran out for, by whether it was for writing.
 _REASONS = "the peer has not sent enough", "the peer takes no more bytes"
 # A few TLS records: more would hold up the thread that receives, and be no faster.
@@ -122,6 +124,8 @@ class Transport:
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.is_closed = False
+        self._waiting: list[None] = []  # an item for each thread that waits for the socket
+        self._reset: tuple[object, ...] | None = None  # what is said of it
         self.own_timeout: Callable[[], float | None] = getattr(sock, "gettimeout", lambda: None)
         # The socket's own methods, where they are all that a call without a deadline needs.
         self.send_plainly: Callable[[Buffer], int] | None = None
@@ -129,14 +133,33 @@ class Transport:
 
     def receive(self, decoder: StreamDecoder[Any], size: int, deadline: Deadline) -> int:
         """Feed *decoder* up to *size* bytes, and return how many; 0 at the stream's end."""
-        raise NotImplementedError
+        try:
+            received = self._receive(decoder, size, deadline)
+        except ConnectionResetError as error:
+            self.remember(error)
+            raise
+        if not received:
+            self._check_ended()
+        return received
 
     def receive_into(self, view: memoryview, counts: list[int], deadline: Deadline) -> None:
-        """Receive bytes into *view*, and append how many to *counts*."""
-        raise NotImplementedError
+        """Receive bytes into *view*, and append how many to *counts*; 0 at the stream's end."""
+        try:
+            self._receive_into(view, counts, deadline)
+        except ConnectionResetError as error:
+            self.remember(error)
+            raise
+        if not counts[-1]:
+            self._check_ended()
 
     def send(self, parts: Sequence[Buffer], counts: list[int], deadline: Deadline) -> None:
         """Send some of the bytes of *parts*, and append how many to *counts*."""
+        raise NotImplementedError
+
+    def _receive(self, decoder: StreamDecoder[Any], size: int, deadline: Deadline) -> int:
+        raise NotImplementedError
+
+    def _receive_into(self, view: memoryview, counts: list[int], deadline: Deadline) -> None:
         raise NotImplementedError
 
     sends_files = False
@@ -169,6 +192,11 @@ class Transport:
             with suppress(OSError):
                 # Not the socket's own method: TLS would go on in plain text after it.
                 socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
+            # Those who wait look the socket up by its number, when they wake.  They are given
+            # the time for it, since the number may be another connection's at once.
+            end = monotonic() + _WAKING_TIME
+            while self._waiting and monotonic() < end:
+                sleep(0.0005)
         self.sock.close()
 
     def check_open(self) -> None:
@@ -176,20 +204,37 @@ class Transport:
         if self.is_closed:
             raise OSError(errno.EBADF, "this MessageSocket is closed")
 
+    def remember(self, error: OSError) -> None:
+        """Keep in mind that the connection was reset, if *error* says so.
+
+        The system says so once, in one direction, and then tells of an end.
+        """
+        if isinstance(error, ConnectionResetError):
+            self._reset = error.args
+
+    def _check_ended(self) -> None:
+        """Raise an error if what looks like the end of the stream is not the peer's."""
+        self.check_open()
+        if self._reset is not None:
+            raise ConnectionResetError(*self._reset)
+
     def wait(self, for_writing: bool, deadline: Deadline) -> None:
         """Wait until an attempt is worth it.
 
         Raises:
             TimeoutError: The deadline has passed.
         """
-        self.check_open()
         remaining = deadline.remaining()
         longest = _LONGEST_WAIT if remaining is None else min(remaining, _LONGEST_WAIT)
+        self._waiting.append(None)
         try:
+            self.check_open()
             ready = _poll(self.sock, for_writing, longest)
         except ValueError:  # it has no descriptor any more
             self.check_open()
             raise OSError(errno.EBADF, "the socket was closed, and not by its owner") from None
+        finally:
+            self._waiting.pop()
         self.check_open()
         if not ready and remaining is not None and longest == remaining:
             raise deadline.expired(_REASONS[for_writing])
@@ -219,24 +264,17 @@ class PlainTransport(Transport):
         self.recv_plainly = sock.recv
         self.sends_files = hasattr(os, "sendfile")
 
-    def receive(self, decoder: StreamDecoder[Any], size: int, deadline: Deadline) -> int:
+    def _receive(self, decoder: StreamDecoder[Any], size: int, deadline: Deadline) -> int:
         recv = self.sock.recv
-        received = self._attempt(
-            lambda flags: decoder.feed_from(recv, size, flags), False, deadline
-        )
-        if not received:
-            self.check_open()
-        return received
+        return self._attempt(lambda flags: decoder.feed_from(recv, size, flags), False, deadline)
 
-    def receive_into(self, view: memoryview, counts: list[int], deadline: Deadline) -> None:
+    def _receive_into(self, view: memoryview, counts: list[int], deadline: Deadline) -> None:
         recv_into = self.sock.recv_into
         self._attempt(
             lambda flags: counts.extend(map(recv_into, (view,), (len(view),), (flags,))),
             False,
             deadline,
         )
-        if not counts[-1]:
-            self.check_open()
 
     def send(self, parts: Sequence[Buffer], counts: list[int], deadline: Deadline) -> None:
         send = self.sock.send
@@ -284,6 +322,9 @@ class LockedTransport(Transport):
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
         self._lock = threading.Lock()
+        # TLS that was wrapped with do_handshake_on_connect=False makes its handshake later.
+        self._shaking_hands = threading.Lock()
+        self._lacks_handshake = _lacks_handshake(sock)
         self._setting = self.own_timeout
         self.own_timeout = self._setting_between_attempts
         self._receiving = Guard(
@@ -297,7 +338,7 @@ class LockedTransport(Transport):
             " close it, since the receiver cannot tell where the next one starts",
         )
 
-    def receive(self, decoder: StreamDecoder[Any], size: int, deadline: Deadline) -> int:
+    def _receive(self, decoder: StreamDecoder[Any], size: int, deadline: Deadline) -> int:
         counts: list[int] = []
 
         def keep(data: bytes) -> None:
@@ -309,7 +350,7 @@ class LockedTransport(Transport):
             self._attempt(receive, False, deadline)
         return counts[0]
 
-    def receive_into(self, view: memoryview, counts: list[int], deadline: Deadline) -> None:
+    def _receive_into(self, view: memoryview, counts: list[int], deadline: Deadline) -> None:
         before = len(counts)
         receive = partial(self._receiving.call, self.sock.recv_into, view, counts.append)
         while len(counts) == before:
@@ -345,6 +386,8 @@ class LockedTransport(Transport):
         if_tls_waits: Callable[[], None] = lambda: None,
     ) -> None:
         """Do *operation*, or wait until it is worth another attempt."""
+        if self._lacks_handshake:
+            self._shake_hands(deadline)
         deadline.check(for_writing)
         try:
             with self._lock:
@@ -363,6 +406,28 @@ class LockedTransport(Transport):
             if wants_to_write is None or deadline.tries_once or not hasattr(self.sock, "fileno"):
                 raise
         self.wait(wants_to_write, deadline)
+
+    def _shake_hands(self, deadline: Deadline) -> None:
+        """Make the handshake of TLS.  Other threads wait until it is made.
+
+        One that received might else read what one that sends is waiting for.
+        """
+        with deadline.holding(self._shaking_hands):
+            self._shake_hands_in_attempts(deadline)
+
+    def _shake_hands_in_attempts(self, deadline: Deadline) -> None:
+        while self._lacks_handshake:  # in a function of its own: see MessageSocket
+            try:
+                with self._lock:
+                    self.check_open()
+                    with self._not_waiting():
+                        self.sock.do_handshake()  # type: ignore[attr-defined]
+                self._lacks_handshake = False
+            except OSError as error:  # noqa: PERF203  # there are a few attempts
+                wants_to_write = _wants_to_write(error)
+                if wants_to_write is None or deadline.tries_once:
+                    raise
+                self.wait(wants_to_write, deadline)
 
     def _setting_between_attempts(self) -> float | None:
         with self._lock:
@@ -390,9 +455,18 @@ class WaitingTransport(Transport):
         counts.append(memoryview(parts[0]).nbytes)
 
 
+def _lacks_handshake(sock: socket.socket) -> bool:
+    """Return whether *sock* is TLS that has not made its handshake."""
+    ssl = sys.modules.get("ssl")  # where nobody has imported it, there is no TLS
+    if ssl is None or not isinstance(sock, ssl.SSLSocket):
+        return False
+    # After unwrap(), it is TLS no more.
+    return sock.session_reused is not None and sock.version() is None
+
+
 def _wants_to_write(error: OSError) -> bool | None:
     """Return what TLS waits for where *error* says so, else ``None``."""
-    ssl = sys.modules.get("ssl")  # where nobody has imported it, there is no TLS
+    ssl = sys.modules.get("ssl")
     if ssl is None or not isinstance(error, (ssl.SSLWantReadError, ssl.SSLWantWriteError)):
         return None
     return isinstance(error, ssl.SSLWantWriteError)
