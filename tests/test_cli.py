@@ -178,6 +178,7 @@ def test_a_failure_is_one_line_and_exit_status_1(listener: Listener) -> None:
         (["send-file", __file__, nobody], "Connection refused"),
         (["send-file", __file__, "no such host:1"], "no such host:1: "),
         (["recv-file", "127.0.0.1:0", "no such folder"], "no such folder: no such directory\n"),
+        (["recv-file", "127.0.0.1:0", __file__], "test_cli.py: not a directory\n"),
         (["recv-file", listener.address, "."], "Address already in use\n"),
         (["send", listener.address, "--framer", "header", '{"a":' * 5000], "is a header, in JSON"),
     ]:
@@ -197,6 +198,9 @@ def test_wrong_usage_is_exit_status_2(capsys: pytest.CaptureFixture[str]) -> Non
         (["send", "127.0.0.1"], "expected HOST:PORT"),
         (["send", "127.0.0.1:port"], "expected HOST:PORT"),
         (["send", "127.0.0.1:65536"], "expected HOST:PORT"),
+        (["send", "http://127.0.0.1:9000", "x"], "expected HOST:PORT"),
+        (["send", "[::1:9000", "x"], "expected HOST:PORT"),
+        (["send", "fe80::1%eth0:9000"], "write an IPv6 address as [fe80::1%eth0]:9000"),
         (["send", "::1:9000"], "write an IPv6 address as [::1]:9000"),
         (["send", "127.0.0.1:9", "--framer", "xml"], "no framer is called 'xml'"),
         (["send", "127.0.0.1:9", "--framer", "length:I"], "write '!I'"),

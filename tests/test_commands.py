@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from framing import LengthPrefixFramer, cli, commands, recv_msg, send_msg
-from framing.files import recv_file
+from framing import LengthPrefixFramer, StructFramer, cli, commands, recv_msg, send_msg
+from framing.files import recv_file, send_file
 from framing.header_body import HeaderBodyFramer
+from framing.notation import parse_message
 from framing.terminal import CommandError, progress
 
 from .pairs import tcp_pair, unix_pair
@@ -134,6 +135,40 @@ def test_a_receiver_that_never_says_that_it_is_done_is_told(
             assert recv_file(conn, inbox).read_bytes() == b"hello"
             with pytest.raises(CommandError, match="has not said that it has everything"):
                 sending.result(10)
+
+
+@pytest.mark.parametrize("reply", [True, False])
+def test_a_reset_after_the_last_message_is_told(reply: bool) -> None:
+    with ThreadPoolExecutor() as executor, socket.create_server(("127.0.0.1", 0)) as server:
+        options = argparse.Namespace(
+            address=server.getsockname(), messages=["hello"], framer=FRAMER, reply=reply
+        )
+        sending = executor.submit(commands.send, options)
+        conn, _ = server.accept()
+        assert recv_msg(conn, framer=FRAMER) == b"hello"
+        if reply:
+            send_msg(conn, b"world", framer=FRAMER)
+        assert conn.recv(1) == b""
+        commands._reset_on_close(conn)
+        conn.close()
+        with pytest.raises(CommandError, match="reset"):
+            sending.result(10)
+
+
+def test_a_sender_of_what_the_listener_cannot_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"hello")
+    here, there = tcp_pair()
+    with here:
+        send_file(here, tmp_path / "f")
+        here.shutdown(socket.SHUT_WR)
+        commands._serve(there, "peer", argparse.Namespace(framer=FRAMER, echo=False))
+        with pytest.raises(ConnectionResetError):
+            here.recv(1)
+
+
+def test_a_record_too_large_for_the_machine_is_told() -> None:
+    with pytest.raises(ValueError, match="too large for this machine"):
+        parse_message(StructFramer("!9999999999999s"), "x")
 
 
 class Terminal(io.StringIO):
