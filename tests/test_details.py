@@ -21,14 +21,18 @@ from framing import (
     HeaderMessage,
     LengthPrefixFramer,
     LineFramer,
+    MessageSocket,
     MessageTooLargeError,
+    ReadUntil,
     StructFramer,
     recv_msg,
     send_msg,
 )
 from framing.header_body import Head, HeadFramer
 
-from .pairs import Pair, small_buffers
+from .fakes import ScriptedSocket
+from .pairs import Pair, samples, small_buffers, unix_pair
+from .strategies import FORMATS, Format
 
 # Texts
 
@@ -163,3 +167,98 @@ def test_a_large_message_in_one_piece_goes_out_whole(plain_pair: Pair) -> None:
         sending = executor.submit(send_msg, client, message, framer=framer)
         assert recv_msg(server, framer=framer) == message
         sending.result()
+
+
+# Where a message starts in the stream
+
+
+def breaking(framer: Framer[Any]) -> bytes | None:
+    """Return bytes that break the format at once; ``None`` if these do not."""
+    for wire in (b"\xff" * 300, bytes(300), b"x" * 300):
+        try:
+            framer.decoder().feed(wire).next_message()
+        except DecodeError:
+            return wire
+    return None
+
+
+@pytest.mark.parametrize(
+    "format", [each for each in FORMATS if breaking(each.framer) is not None], ids=repr
+)
+@pytest.mark.parametrize("way", ["recv_msg", "MessageSocket", "decoder"])
+def test_an_error_is_placed_behind_all_that_was_received_before(
+    format: Format[Any], way: str
+) -> None:
+    wires = list(map(format.framer.encode, samples(format)))
+    bad = breaking(format.framer) or b""
+    here, there = unix_pair()
+    with here, there:
+        if way == "recv_msg":
+            receive: Any = lambda: recv_msg(there, framer=format.framer)  # noqa: E731
+        elif way == "MessageSocket":
+            receive = MessageSocket(there, format.framer).recv
+        else:
+            decoder = format.framer.decoder()
+            receive = lambda: decoder.feed(there.recv(100_000)).next_message()  # noqa: E731
+        for wire in [*wires, *wires]:  # one by one
+            here.sendall(wire)
+            receive()
+        here.sendall(bad)
+        with pytest.raises(DecodeError) as caught:
+            receive()
+    assert caught.value.offset == 2 * sum(map(len, wires))
+
+
+# Pieces
+
+
+def test_a_view_with_gaps_goes_on_with_a_message() -> None:
+    whole = bytes(range(200)) * 3
+    wire = LengthPrefixFramer().encode(whole)
+    twice = bytes(each for each in wire for _ in range(2))  # of which every other is the wire
+    decoder = LengthPrefixFramer().decoder()
+    assert decoder.feed(memoryview(twice)[: 2 * 7 : 2]).next_message() is None
+    assert decoder.feed(memoryview(twice)[2 * 7 : 2 * 300 : 2]).next_message() is None
+    assert decoder.feed(memoryview(twice)[2 * 300 :: 2]).next_message() == whole
+
+
+def test_long_lines_lose_their_ends_whichever_they_have() -> None:
+    lines = [letter * 3000 for letter in "abcdefgh"]
+    ends = ["\n", "\r\n"] * 4
+    wire = "".join(map(str.__add__, lines, ends)).encode()
+    assert list(LineFramer().decoder().feed(wire)) == lines
+
+
+# More texts
+
+
+def test_an_encoding_that_changes_a_line_is_told() -> None:
+    with pytest.raises(EncodeError) as caught:
+        LineFramer("shift_jis").encode("\u00a5")
+    assert str(caught.value) == "the line would come back changed from shift_jis"
+
+
+def test_a_delimiter_has_bytes() -> None:
+    with pytest.raises(ValueError, match=r"^expected a delimiter of one byte or more, not an empt"):
+        ReadUntil(b"", limit=1)
+
+
+def test_what_is_cut_off_by_a_signal_is_told_whole() -> None:
+    sock: Any = ScriptedSocket(b"\0\0\0\5hello", [2, KeyboardInterrupt()])
+    with pytest.raises(KeyboardInterrupt):
+        recv_msg(sock)
+    with pytest.raises(ConnectionError) as caught:
+        recv_msg(sock)
+    assert str(caught.value) == (
+        "a signal cut off an earlier recv_msg on this socket, and bytes may be lost:"
+        " close the connection"
+    )
+    sock = ScriptedSocket(sizes=[2, KeyboardInterrupt()])
+    with pytest.raises(KeyboardInterrupt):
+        send_msg(sock, b"hello")
+    with pytest.raises(ConnectionError) as caught:
+        send_msg(sock, b"hello")
+    assert str(caught.value) == (
+        "an earlier send_msg on this socket was cut off in the middle of a message:"
+        " close the connection, since the receiver cannot tell where the next one starts"
+    )

@@ -199,7 +199,7 @@ class StreamBuffer:
             self._join()
         self.cursor = self._searched = self.start
 
-    def clear(self, before: bytes = b"") -> bytes:
+    def clear(self, before: bytes) -> bytes:
         """Take out every byte, *before* and then from the current message's first on.
 
         The stream then goes on where *before* began.

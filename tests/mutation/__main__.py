@@ -43,6 +43,7 @@ QUICK = [
     *("length_prefix", "record", "header_body", "delimiter"),
 ]
 ALL = ["contract", "exhaustive", "buffer", "stream"]
+BUILT_ON_THEM = ["outgoing", "message_socket", "files"]
 # What has most to do with a module: its own tests, or those of its framers.
 NEAREST: dict[str, tuple[list[str], str]] = {
     "buffer": (["buffer", "exhaustive"], ""),
@@ -121,7 +122,7 @@ def stages_of(module: str) -> list[tuple[list[str], str]]:
     Most mutants meet but the first stage.
     """
     nearest = [NEAREST[module]] if module in NEAREST else []
-    return [(QUICK, ""), *nearest, (ALL, "")]
+    return [(QUICK, ""), *nearest, (ALL, ""), (BUILT_ON_THEM, "")]
 
 
 def try_out(stage: int, mutant: Mutant) -> Mutant:
@@ -172,7 +173,7 @@ def main() -> None:
     mutants = mutants[: options.sample]
     print(f"{len(mutants)} mutants of {', '.join(options.modules)}", flush=True)
     recall(options.results, mutants, again=options.again)
-    for stage in range(3):
+    for stage in range(4):
         try_all([each for each in mutants if not each.caught], stage, options)
 
     survivors = [each for each in mutants if not each.caught]
