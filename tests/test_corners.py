@@ -135,14 +135,17 @@ def test_another_error_than_not_connected_is_left_to_the_next_call() -> None:
 
 
 def test_a_connection_that_cannot_be_wrapped_is_closed() -> None:
-    nonsense: Any = object()
+    class Nonsense(LengthPrefixFramer):
+        def _window(self) -> int:
+            raise ZeroDivisionError
+
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        with pytest.raises(AttributeError):
-            connect(listener.getsockname(), nonsense)
-        peer, _ = listener.accept()
-        with peer:
-            peer.settimeout(10)
-            assert peer.recv(1) == b""
+        with pytest.raises(ZeroDivisionError):
+            connect(listener.getsockname(), Nonsense())
+        conn, _ = listener.accept()
+        with conn:
+            conn.settimeout(10)
+            assert conn.recv(1) == b""
 
 
 # Framers that others write
