@@ -50,6 +50,10 @@ _REASONS = "the peer has not sent enough", "the peer takes no more bytes"
 _WRITE_SIZE = 64 * 1024
 
 
+def _nothing() -> None:
+    pass
+
+
 class Deadline:
     """When a call has to end: at a time, or never, or after one attempt.
 
@@ -383,11 +387,20 @@ class LockedTransport(Transport):
         operation: Callable[[], None],
         for_writing: bool,
         deadline: Deadline,
-        if_tls_waits: Callable[[], None] = lambda: None,
+        if_tls_waits: Callable[[], None] = _nothing,
     ) -> None:
-        """Do *operation*, or wait until it is worth another attempt."""
+        """Do *operation*, or wait until it is worth another attempt; make the handshake first."""
         if self._lacks_handshake:
             self._shake_hands(deadline)
+        self._try(operation, for_writing, deadline, if_tls_waits)
+
+    def _try(
+        self,
+        operation: Callable[[], None],
+        for_writing: bool,
+        deadline: Deadline,
+        if_tls_waits: Callable[[], None] = _nothing,
+    ) -> None:
         deadline.check(for_writing)
         try:
             with self._lock:
@@ -417,17 +430,11 @@ class LockedTransport(Transport):
 
     def _shake_hands_in_attempts(self, deadline: Deadline) -> None:
         while self._lacks_handshake:  # in a function of its own: see MessageSocket
-            try:
-                with self._lock:
-                    self.check_open()
-                    with self._not_waiting():
-                        self.sock.do_handshake()  # type: ignore[attr-defined]
-                self._lacks_handshake = False
-            except OSError as error:  # noqa: PERF203  # there are a few attempts
-                wants_to_write = _wants_to_write(error)
-                if wants_to_write is None or deadline.tries_once:
-                    raise
-                self.wait(wants_to_write, deadline)
+            self._try(self._do_handshake, False, deadline)
+
+    def _do_handshake(self) -> None:
+        self.sock.do_handshake()  # type: ignore[attr-defined]
+        self._lacks_handshake = False
 
     def _setting_between_attempts(self) -> float | None:
         with self._lock:
