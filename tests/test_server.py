@@ -43,6 +43,13 @@ class UpperLines(MessageRequestHandler[str]):
             self.messages.send(line.upper())
 
 
+class Large(MessageRequestHandler[bytes]):
+    def handle(self) -> None:
+        self.request.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+        self.messages.send(bytes(5_000_000), timeout=0)
+        assert self.messages.unsent
+
+
 @contextmanager
 def serving(server: socketserver.BaseServer) -> Iterator[Any]:
     with server:
@@ -114,12 +121,6 @@ def test_it_serves_tls() -> None:
 
 
 def test_what_is_owed_is_sent_when_handle_returns() -> None:
-    class Large(MessageRequestHandler[bytes]):
-        def handle(self) -> None:
-            self.request.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
-            self.messages.send(bytes(5_000_000), timeout=0)
-            assert self.messages.unsent
-
     with (
         serving(socketserver.TCPServer(("127.0.0.1", 0), Large)) as address,
         connect(address, timeout=10) as client,
@@ -130,12 +131,6 @@ def test_what_is_owed_is_sent_when_handle_returns() -> None:
 
 
 def test_what_is_owed_is_sent_whatever_else_is_being_handled() -> None:
-    class Large(MessageRequestHandler[bytes]):
-        def handle(self) -> None:
-            self.request.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
-            self.messages.send(bytes(5_000_000), timeout=0)
-            assert self.messages.unsent
-
     def serve() -> None:
         try:
             raise KeyError
