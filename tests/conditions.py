@@ -24,8 +24,8 @@ _lacking: set[str] = set()
 
 def needs(feature: str, reason: str) -> pytest.MarkDecorator:
     """Mark a test of what the documentation promises only where there is *feature*."""
-    owner = select if feature == "poll" else socket
-    is_there = hasattr(owner, feature) and feature not in _lacking
+    owners = (select, socket, socket.socket)
+    is_there = any(hasattr(each, feature) for each in owners) and feature not in _lacking
     return pytest.mark.skipif(not is_there, reason=f"needs {feature}: {reason}")
 
 

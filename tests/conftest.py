@@ -24,7 +24,7 @@ settings.register_profile("quick", settings.get_profile("default"), max_examples
 settings.register_profile("thorough", settings.get_profile("default"), max_examples=80)
 settings.register_profile(  # for tests.mutation: to fail fast is enough
     "mutation",
-    settings.get_profile("quick"),
+    settings.get_profile("default"),
     database=None,
     phases=[Phase.explicit, Phase.generate],
 )

@@ -63,14 +63,14 @@ class BufferModel(RuleBasedStateMachine):
             self.bytes = self.ahead
             self.read = 0
 
-    @rule(data=pieces, waiting=st.booleans(), view=st.booleans())
-    def feed(self, data: bytes, waiting: bool, view: bool) -> None:
-        self.buffer.feed(memoryview(data) if view else data, waiting or self.read > 0)
+    @rule(data=pieces, view=st.booleans())
+    def feed(self, data: bytes, view: bool) -> None:
+        self.buffer.feed(memoryview(data) if view else data)
         self.bytes += data
 
     @rule(data=pieces)
     def feed_from(self, data: bytes) -> None:
-        assert self.buffer.feed_from(lambda size, _: data[:size], len(data) + 1) == len(data)
+        assert self.buffer.feed_from(lambda size, _: data[:size], len(data) + 1, 0) == len(data)
         self.bytes += data
 
     @rule(size=sizes, finish=st.booleans())
@@ -146,18 +146,25 @@ def test_nothing_is_searched_twice(
     chunk: int, delimiter: bytes, read_before: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     buffer = StreamBuffer()
-    buffer.feed(b"x" * read_before, waiting=False)
+    buffer.feed(b"x" * read_before)
     assert buffer.read_exactly(read_before) == b"x" * read_before
     chunks = [b"y" * chunk] * (20_000 // chunk)
     work = Work(monkeypatch)
     for each in chunks:
-        buffer.feed(each, True)
+        buffer.feed(each)
         assert buffer.read_until(delimiter, 10**6) is None
-    buffer.feed(delimiter, True)
+    buffer.feed(delimiter)
     assert buffer.read_until(delimiter, 10**6) == b"".join(chunks)
     assert len(chunks) < len(work.searched) <= len(chunks) + 2
     overlaps = len(work.searched) * (len(delimiter) - 1)
     assert sum(work.searched) <= chunk * len(chunks) + len(delimiter) + overlaps
+
+
+def test_a_new_buffer_was_searched_nowhere() -> None:
+    buffer = StreamBuffer()
+    assert buffer.read_until(b"\n", 10) is None
+    buffer.held.write(b"\nabc")
+    assert buffer.read_until(b"\n", 10) == b""
 
 
 # Interruptions

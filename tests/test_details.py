@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
+import struct
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -23,7 +26,9 @@ from framing import (
     LineFramer,
     MessageSocket,
     MessageTooLargeError,
+    ReadExactly,
     ReadUntil,
+    Steps,
     StructFramer,
     recv_msg,
     send_msg,
@@ -31,6 +36,7 @@ from framing import (
 from framing.header_body import Head, HeadFramer
 
 from .fakes import ScriptedSocket
+from .netstring import NetstringFramer
 from .pairs import Pair, samples, small_buffers, unix_pair
 from .strategies import FORMATS, Format
 
@@ -56,6 +62,46 @@ def test_a_line_that_is_too_long_names_the_option_to_change(framer: Framer[Any])
 def test_whoever_gives_no_format_is_told_of_one(format: str) -> None:
     with pytest.raises(ValueError, match=r"'!I' for big-endian.*'<I' for little-endian"):
         LengthPrefixFramer(format)
+
+
+@pytest.mark.parametrize("size", [77, 78, 79, 1000])  # and two quotation marks
+def test_what_is_no_size_of_a_body_is_quoted_up_to_80_characters(size: int) -> None:
+    text = "x" * size
+    header = json.dumps({"size": text}).encode()
+    with pytest.raises(DecodeError) as caught:
+        HeaderBodyFramer().decode(struct.pack("!I", len(header)) + header)
+    quoted = f"'{text}'" if size <= 78 else f"'{text[:79]}..."
+    assert str(caught.value).startswith(
+        f"expected the size of the body in 'size', not {quoted} (in the message"
+    )
+
+
+def test_a_number_that_is_not_finite_is_quoted_up_to_40_characters() -> None:
+    digits = "1" * 35 + "e" + "9" * 30
+    header = f'{{"size": {digits}}}'.encode()
+    with pytest.raises(DecodeError) as caught:
+        HeaderBodyFramer().decode(struct.pack("!I", len(header)) + header)
+    assert str(caught.value).startswith(
+        f"expected finite numbers, not {digits[:40]} (in the message"
+    )
+
+
+def test_a_header_that_is_no_json_may_nest_in_any_way() -> None:
+    header = b"[" * 40 + b"\\[" + b"]" * 40 + b"[" * 40
+    with pytest.raises(DecodeError, match="expected a header in JSON"):
+        HeaderBodyFramer().decode(struct.pack("!I", len(header)) + header)
+
+
+# What counts as the same
+
+
+def test_errors_and_framers_of_other_kinds_do_not_hash_alike() -> None:
+    class Other(LengthPrefixFramer):
+        pass
+
+    assert hash(DecodeError("no")) != hash(EncodeError("no"))
+    assert hash(LengthPrefixFramer()) != hash(Other())
+    assert hash(LengthPrefixFramer()) != hash(LengthPrefixFramer("!H"))
 
 
 # Copies of framers
@@ -156,6 +202,20 @@ def test_a_message_above_the_limit_is_refused_among_others() -> None:
     assert b"".join(parts) == framer.encode(b"good") + framer.encode(b"x" * 10)
 
 
+@pytest.mark.parametrize("format", FORMATS, ids=repr)
+def test_messages_are_encoded_together_until_they_are_enough(format: Format[Any]) -> None:
+    messages = samples(format) * 2
+    sizes = [len(format.framer.encode(each)) for each in messages]
+    for enough in range(1, sum(sizes) + 2):
+        parts: list[Buffer] = []
+        rest = iter(messages)
+        assert format.framer.encode_some(rest, parts, enough) == (enough <= sum(sizes))
+        count = len(messages) - len([*rest])
+        size = sum(memoryview(part).nbytes for part in parts)
+        assert size == sum(sizes[:count])
+        assert count == len(messages) or size >= enough > size - sizes[count - 1]
+
+
 # One piece that the system takes in several steps
 
 
@@ -167,6 +227,62 @@ def test_a_large_message_in_one_piece_goes_out_whole(plain_pair: Pair) -> None:
         sending = executor.submit(send_msg, client, message, framer=framer)
         assert recv_msg(server, framer=framer) == message
         sending.result()
+
+
+# What is refused
+
+
+@pytest.mark.parametrize("kind", [LengthPrefixFramer, DelimiterFramer])
+@pytest.mark.parametrize("way", ["recv_msg", "MessageSocket"])
+def test_a_limit_holds_for_whoever_receives(
+    kind: type[LengthPrefixFramer | DelimiterFramer], way: str
+) -> None:
+    framer = kind(max_size=9)
+    here, there = unix_pair()
+    with here, there:
+        receive: Any = partial(recv_msg, there, framer=framer)
+        if way == "MessageSocket":
+            receive = MessageSocket(there, framer).recv
+        for size in (9, 10):
+            send_msg(here, b"x" * size, framer=kind(max_size=10))
+        assert receive() == b"x" * 9
+        with pytest.raises(MessageTooLargeError):
+            receive()
+
+
+@pytest.mark.parametrize("way", ["recv_msg", "MessageSocket", "decoder"])
+@pytest.mark.parametrize(
+    ("read", "problem"),
+    [(1, "read None, which stands for no message yet"), (0, "without reading a byte")],
+)
+def test_a_framer_that_reads_nothing_is_told(way: str, read: int, problem: str) -> None:
+    class Nothing(NetstringFramer):
+        def read_message(self) -> Steps[bytes]:
+            yield ReadExactly(read)
+            return None if read else b"read"  # type: ignore[return-value]
+
+    here, there = unix_pair()
+    with here, there, pytest.raises(RuntimeError, match=problem):
+        here.sendall(b"x")
+        if way == "recv_msg":
+            recv_msg(there, framer=Nothing())
+        elif way == "MessageSocket":
+            MessageSocket(there, Nothing()).recv()
+        else:
+            Nothing().decoder().feed(b"x").next_message()
+
+
+def test_a_failure_stays_when_the_bytes_are_taken_back() -> None:
+    decoder = LengthPrefixFramer(max_size=9).decoder()
+    with pytest.raises(MessageTooLargeError):
+        decoder.feed(b"\0\0\0\xff").next_message()
+    assert decoder.unread() == b"\0\0\0\xff"
+    decoder.feed(b"\0\0\0\1x")  # ignored
+    assert decoder.unread() == b""
+    for _ in range(2):
+        with pytest.raises(MessageTooLargeError) as caught:
+            decoder.next_message()
+        assert caught.value.offset == 0
 
 
 # Where a message starts in the stream

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import socket
+import struct
+import tracemalloc
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from typing import Any
 
 import pytest
 
 from framing import (
+    Buffer,
     DelimiterFramer,
     Framer,
     HeaderBodyFramer,
@@ -16,14 +21,21 @@ from framing import (
     LengthPrefixFramer,
     LineFramer,
     MessageSocket,
+    ReadExactly,
+    Steps,
     StructFramer,
     recv_msg,
     send_msg,
 )
 from framing import stream as stream_module
+from framing.buffer import StreamBuffer, size_of
+from framing.delimiter import Lines
+from framing.pieces import Pieces
+from framing.sockets import JOIN_SIZE, MOST_PARTS
 from framing.stream_decoder import StreamDecoder
 
 from .conditions import needs
+from .netstring import NetstringFramer
 from .pairs import unix_pair
 
 
@@ -94,7 +106,7 @@ def test_a_chunk_of_messages_is_decoded_at_once(
         received += decoder.feed(wire[start : start + chunk])
     assert received == messages
     chunks = len(wire) // chunk + 1
-    assert calls["read_message"] <= chunks  # for the message that the end of a chunk cuts
+    assert calls["read_message"] == 0  # not for those that the end of a chunk cuts, either
     assert calls["read_batch"] <= 3 * chunks + len(wire) // (64 * 1024)
 
 
@@ -112,6 +124,82 @@ def test_what_cannot_be_enough_is_not_looked_at(
     assert found == message
     # The bytes double between one attempt at all of them and the next.
     assert calls["read_batch"] + calls["read_message"] <= 20
+
+
+def test_a_message_in_a_format_without_a_fast_path_is_begun_once(calls: Calls) -> None:
+    wire = NetstringFramer().encode(b"x" * 5000)
+    calls.count(NetstringFramer, "read_message")
+    decoder = NetstringFramer().decoder()
+    for place in range(len(wire)):
+        found = decoder.feed(wire[place : place + 1]).next_message()
+    assert found == b"x" * 5000
+    assert calls["read_message"] == 1
+
+
+SHORT, LONG = b"x" * 191 + b"\n", b"x" * 192 + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("block", "start", "are_long"),
+    [
+        (LONG, 0, True),
+        (SHORT, 0, False),
+        (b"\n", 0, False),  # nothing is shorter
+        (b"\n" + LONG, 1, True),
+        (LONG + SHORT, len(LONG), False),
+        (LONG * 2, 0, True),
+    ],
+)
+def test_the_first_line_of_a_block_decides_which_way_is_faster(
+    block: bytes, start: int, are_long: bool
+) -> None:
+    texts, end, _ = LineFramer().read_batch(block, start, len(block))
+    assert isinstance(texts, Lines) == are_long
+    assert [*texts] == block[start:].decode().split("\n")[:-1]
+    assert end == len(block)
+
+
+def test_lines_of_bytes_are_cut_as_they_are_taken() -> None:
+    lines, _, _ = DelimiterFramer().read_batch(b"one\ntwo\nthr", 0, 11)
+    assert isinstance(lines, Lines)
+    assert [*lines] == [b"one", b"two"]
+
+
+@pytest.mark.parametrize("wrap", [bytes, memoryview])
+def test_what_is_fed_is_copied_once(wrap: Any) -> None:
+    data = wrap(bytes(4_000_000))
+    decoder = LengthPrefixFramer().decoder()
+    tracemalloc.start()
+    try:
+        decoder.feed(data)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 1.5 * len(data)
+
+
+def test_what_was_read_of_a_long_message_is_not_moved_again() -> None:
+    buffer = StreamBuffer()
+    for size, taken in ((4095, 0), (4096, 4096)):
+        buffer.feed(bytes(size))
+        assert buffer.read_exactly(size) == bytes(size)
+        assert buffer.read_exactly(1) is None
+        assert size_of(buffer.taken) == taken
+        buffer.clear(b"")
+
+
+@pytest.mark.parametrize("framer", [LengthPrefixFramer(), LengthPrefixFramer("<Q")], ids=repr)
+def test_short_messages_are_encoded_together_in_a_loop_of_its_own(
+    framer: LengthPrefixFramer, calls: Calls
+) -> None:
+    calls.count(LengthPrefixFramer, "encode_parts")
+    parts: list[Buffer] = []
+    sizes = [0, 1, 1000, 16 * 1024]
+    assert not framer.encode_some(map(bytes, sizes), parts, 10**6)
+    assert calls["encode_parts"] == 0
+    assert len(parts) == len(sizes)
+    assert not framer.encode_some(iter([bytes(16 * 1024 + 1)]), parts, 10**6)
+    assert calls["encode_parts"] == 1
 
 
 PLAIN: list[tuple[Framer[Any], Any]] = [
@@ -163,6 +251,92 @@ def test_send_msg_takes_one_step_for_a_short_message(
         send_msg(here, b"hello")
         assert recv_msg(there) == b"hello"
     assert calls["send"] == calls["send_rest"] == 0
+
+
+@pytest.mark.parametrize(
+    ("framer", "size", "asked"),
+    [
+        (LengthPrefixFramer(), 0, [4]),  # nothing more is to be asked for
+        (LengthPrefixFramer(), 1, [4, 1]),
+        (LengthPrefixFramer(), 64 * 1024 - 1, [4, 64 * 1024 - 1]),
+        (LengthPrefixFramer(), 64 * 1024, [4]),  # which a peer may only announce
+        (LengthPrefixFramer("!H", max_size=9), 9, [2, 9]),
+        (LengthPrefixFramer("!H", max_size=9), 10, [2]),
+        (LengthPrefixFramer("!h"), -1, [2]),
+    ],
+)
+def test_recv_msg_asks_at_once_for_what_is_short(
+    framer: LengthPrefixFramer, size: int, asked: list[int]
+) -> None:
+    wire = BytesIO(struct.pack(framer.format, size) + bytes(max(0, size)))
+    sizes = []
+
+    def receive(size: int) -> bytes:
+        sizes.append(size)
+        return wire.read(size)
+
+    got = framer._receive_at_once(receive, Pieces())
+    assert sizes == asked
+    assert got == ((bytes(size), asked[0] + size) if len(asked) > 1 else None)
+
+
+class RecordedSocket(socket.socket):
+    """Writes down which of its methods sent how many pieces."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.calls: list[tuple[str, int]] = []
+
+    def send(self, data: Any, flags: int = 0, /) -> int:
+        self.calls.append(("send", 1))
+        return super().send(data, flags)
+
+    def sendmsg(self, parts: Any, /) -> int:  # type: ignore[override]
+        self.calls.append(("sendmsg", len(parts)))
+        return super().sendmsg(parts)
+
+
+class SeveralParts(Framer[list[bytes]]):
+    """Messages of any number of parts, for a socket to send."""
+
+    def __init__(self) -> None:
+        super().__init__(max_size=10**9)
+
+    def encode_parts(self, message: list[bytes]) -> list[bytes]:
+        return message
+
+    def read_message(self) -> Steps[list[bytes]]:
+        return [(yield ReadExactly(1))]
+
+
+@needs("sendmsg", "otherwise there is but one way")
+@pytest.mark.parametrize(
+    ("message", "calls"),
+    [
+        ([b"hello"], [("send", 1)]),
+        ([b"hello", b"world"], [("send", 1)]),  # joined
+        ([bytes(JOIN_SIZE - 1), b"x"], [("send", 1)]),
+        ([bytes(JOIN_SIZE), b"x"], [("sendmsg", 2)]),
+        ([bytes(JOIN_SIZE)] * MOST_PARTS, [("sendmsg", MOST_PARTS)]),
+        ([bytes(JOIN_SIZE)] * (MOST_PARTS + 1), [("send", 1)]),  # more than the system takes
+    ],
+    ids=["1", "2 short", "2, joined", "2 long", "most", "more"],
+)
+def test_a_message_goes_out_in_one_call(
+    message: list[bytes],
+    calls: list[tuple[str, int]],
+    pair: tuple[socket.socket, socket.socket],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    here, there = pair
+    monkeypatch.setattr(stream_module, "is_plain", lambda _: True)
+    with ThreadPoolExecutor() as executor, there.makefile("rb") as file:
+        received = executor.submit(file.read)
+        with RecordedSocket(here.family, here.type, here.proto, here.detach()) as recorded:
+            recorded.settimeout(10)
+            send_msg(recorded, message, framer=SeveralParts())
+        assert recorded.calls == calls
+        assert received.result() == b"".join(message)
 
 
 @pytest.mark.parametrize("framer", [LengthPrefixFramer(), LengthPrefixFramer("!H")], ids=repr)

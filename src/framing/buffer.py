@@ -93,11 +93,11 @@ class StreamBuffer:
 
     # Bytes come in
 
-    def feed(self, data: Buffer, waiting: bool) -> None:
-        """Keep a copy of *data*; *waiting*: for a message that is partly read."""
+    def feed(self, data: Buffer) -> None:
+        """Keep a copy of *data*."""
         block, start = self.block, self.start
         size = len(data)  # type: ignore[arg-type, unused-ignore]  # near enough to choose by
-        if waiting or self.held.tell() or len(block) - start > size:
+        if self.cursor > start or self.held.tell() or len(block) - start > size:
             self.held.write(data)
             return
         # The usual case: a chunk follows the small rest of another.
@@ -109,7 +109,7 @@ class StreamBuffer:
             self.base + start,
         )
 
-    def feed_from(self, receive: Callable[[int, int], bytes], size: int, flags: int = 0) -> int:
+    def feed_from(self, receive: Callable[[int, int], bytes], size: int, flags: int) -> int:
         """Keep what ``receive(size, flags)`` returns, and return how many bytes that was.
 
         A signal handler runs between two instructions of the interpreter, and this is one:

@@ -119,9 +119,9 @@ class Decoder(Generic[M]):
             raise ValueError("feed() after feed_eof(): use a new decoder for a new stream")
         if self._failure is None:
             try:
-                self._buffer.feed(data, self._steps is not None)
+                self._buffer.feed(data)
             except (BufferError, TypeError):  # a view with gaps, or no bytes at all
-                self._buffer.feed(memoryview(data).tobytes(), self._steps is not None)
+                self._buffer.feed(memoryview(data).tobytes())
         return self
 
     def feed_eof(self) -> None:

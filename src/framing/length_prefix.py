@@ -120,16 +120,16 @@ class LengthPrefixFramer(Framer[bytes]):
         pack = self._field.pack
         most = min(self.max_size, _SHORT_AMONG_MANY)
         for message in messages:
-            if type(message) is bytes and len(message) <= most and len(message) < size:
-                size -= len(message)
-                append(pack(len(message)) + message)
-                continue
-            wire = self.encode_parts(message)
-            size -= sum(map(len, wire))
+            if type(message) is bytes and len(message) <= most:
+                wire = pack(len(message)) + message
+                size -= len(wire)
+                append(wire)
+            else:
+                pieces = self.encode_parts(message)
+                size -= sum(map(len, pieces))
+                parts += pieces if size <= 0 else (b"".join(pieces),)
             if size <= 0:
-                parts += wire
                 return True
-            append(b"".join(wire))
         return False
 
     def read_message(self) -> Steps[bytes]:

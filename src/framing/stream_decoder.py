@@ -342,7 +342,7 @@ class StreamDecoder(Decoder[M]):
         other = StreamDecoder(framer, stepwise=stepwise)
         buffer = self._buffer
         if self.ready is not None:
-            buffer.feed(self.unread(), waiting=False)
+            buffer.feed(self.unread())
         else:
             self._steps, self._look_again_at = None, 0
             buffer.rewind()

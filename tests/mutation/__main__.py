@@ -1,6 +1,6 @@
 """Make mutants of the core with mutmut's operators, and run the tests on each until one fails.
 
-    python -m tests.mutation [--sample N] [--results FILE] [--survivors-only] [module ...]
+    python -m tests.mutation [--sample N] [--results FILE] [--jobs N] [--again] [module ...]
 
 mutmut's own way of running them, all mutants in one module that chooses between them at every
 call, does not suit this code: it is called for every byte, and tests look at who defines a
@@ -39,7 +39,7 @@ CORE = [
 ]
 # Tests that take little time, and all that have to do with the core.
 QUICK = [
-    *("errors", "golden", "fields", "framer", "details"),
+    *("errors", "golden", "fields", "framer", "details", "fast_paths"),
     *("length_prefix", "record", "header_body", "delimiter"),
 ]
 ALL = ["contract", "exhaustive", "buffer", "stream"]
