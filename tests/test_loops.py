@@ -26,7 +26,7 @@ HARMLESS = {
     "commands.send": "the program ends",
     "commands._ignore_answers": "it is in a thread, where no signal handler runs",
     # No loop: how a with statement would go on if its end had suppressed the exception.
-    "transport.LockedTransport._try": "_not_waiting suppresses none",
+    "transport.LockedTransport._attempt": "_not_waiting suppresses none",
     "framer.Framer._options": "a comprehension",
 }
 

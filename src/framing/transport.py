@@ -349,18 +349,21 @@ class LockedTransport(Transport):
             decoder.feed(data)
             counts.append(len(data))
 
+        self._shake_hands(deadline)
         receive = partial(self._receiving.call, self.sock.recv, size, keep)
         while not counts:
             self._attempt(receive, False, deadline)
         return counts[0]
 
     def _receive_into(self, view: memoryview, counts: list[int], deadline: Deadline) -> None:
+        self._shake_hands(deadline)
         before = len(counts)
         receive = partial(self._receiving.call, self.sock.recv_into, view, counts.append)
         while len(counts) == before:
             self._attempt(receive, False, deadline)
 
     def send(self, parts: Sequence[Buffer], counts: list[int], deadline: Deadline) -> None:
+        self._shake_hands(deadline)
         # The same bytes each time until they are sent, as SSL_write(3) demands of a retry.
         data = _front(parts, _WRITE_SIZE)
         send = partial(self._sending.call, self.sock.send, data, counts.append)
@@ -389,18 +392,7 @@ class LockedTransport(Transport):
         deadline: Deadline,
         if_tls_waits: Callable[[], None] = _nothing,
     ) -> None:
-        """Do *operation*, or wait until it is worth another attempt; make the handshake first."""
-        if self._lacks_handshake:
-            self._shake_hands(deadline)
-        self._try(operation, for_writing, deadline, if_tls_waits)
-
-    def _try(
-        self,
-        operation: Callable[[], None],
-        for_writing: bool,
-        deadline: Deadline,
-        if_tls_waits: Callable[[], None] = _nothing,
-    ) -> None:
+        """Do *operation*, or wait until it is worth another attempt."""
         deadline.check(for_writing)
         try:
             with self._lock:
@@ -421,16 +413,17 @@ class LockedTransport(Transport):
         self.wait(wants_to_write, deadline)
 
     def _shake_hands(self, deadline: Deadline) -> None:
-        """Make the handshake of TLS.  Other threads wait until it is made.
+        """Make the handshake of TLS, where it is yet to be made.  Other threads wait for it.
 
         One that received might else read what one that sends is waiting for.
         """
-        with deadline.holding(self._shaking_hands):
-            self._shake_hands_in_attempts(deadline)
+        if self._lacks_handshake:
+            with deadline.holding(self._shaking_hands):
+                self._shake_hands_in_attempts(deadline)
 
     def _shake_hands_in_attempts(self, deadline: Deadline) -> None:
         while self._lacks_handshake:  # in a function of its own: see MessageSocket
-            self._try(self._do_handshake, False, deadline)
+            self._attempt(self._do_handshake, False, deadline)
 
     def _do_handshake(self) -> None:
         self.sock.do_handshake()  # type: ignore[attr-defined]
