@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import pickle
 import struct
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -92,7 +94,69 @@ def test_a_header_that_is_no_json_may_nest_in_any_way() -> None:
         HeaderBodyFramer().decode(struct.pack("!I", len(header)) + header)
 
 
+def test_a_header_that_is_no_object_is_quoted_up_to_40_characters() -> None:
+    header = json.dumps("x" * 50).encode()
+    with pytest.raises(DecodeError) as caught:
+        HeaderBodyFramer().decode(struct.pack("!I", len(header)) + header)
+    quoted = repr(header.decode()[:40])
+    assert str(caught.value).startswith(
+        f"expected a JSON object as header, not {quoted} (in the message"
+    )
+
+
+def test_a_header_that_changes_on_its_way_is_told_what_to_hold() -> None:
+    with pytest.raises(EncodeError) as caught:
+        HeaderBodyFramer().encode(HeaderMessage({"pair": (1, 2)}, b""))
+    assert str(caught.value) == (
+        "the header would come back changed: its keys are to be strings, and its values"
+        " dict, list, str, int, float, bool or None"
+    )
+
+
+def test_the_first_line_break_of_a_line_is_told() -> None:
+    with pytest.raises(EncodeError, match=r"there is a line break at character 2$"):
+        LineFramer().encode("ab\ncd\n")
+
+
+def test_a_framer_names_its_class_whether_it_is_changed_or_deleted_from() -> None:
+    framer: Any = LineFramer()
+    with pytest.raises(AttributeError, match="make another LineFramer "):
+        framer.encoding = "ascii"
+    with pytest.raises(AttributeError, match=r"make another LineFramer$"):
+        del framer.encoding
+
+
 # What counts as the same
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (LengthPrefixFramer, {"format": "!H", "includes_prefix": True, "max_size": 9}),
+        (DelimiterFramer, {"delimiter": b"x", "final": "emit", "max_size": 9}),
+        (LineFramer, {"encoding": "ascii", "max_size": 9}),
+        (StructFramer, {"format": "!H"}),
+        (
+            HeaderBodyFramer,
+            {"format": "!H", "size_key": "n", "max_header_size": 99, "max_size": 9},
+        ),
+    ],
+)
+def test_a_framer_is_told_from_others_by_each_of_its_options(
+    kind: Any, options: dict[str, Any]
+) -> None:
+    framer = kind(**options)
+    assert {name: getattr(framer, name) for name in options} == options
+    assert framer == kind(**options)
+    for name in inspect.signature(kind).parameters:
+        others = {**options}
+        del others[name]
+        assert framer != kind(**({"format": "!I"} if kind is StructFramer else others))
+
+
+def test_a_decoder_can_be_referred_to_weakly() -> None:
+    decoder = LineFramer().decoder()
+    assert weakref.ref(decoder)() is decoder
 
 
 def test_errors_and_framers_of_other_kinds_do_not_hash_alike() -> None:
@@ -107,11 +171,12 @@ def test_errors_and_framers_of_other_kinds_do_not_hash_alike() -> None:
 # Copies of framers
 
 
+@pytest.mark.parametrize("format", ["!B", "!H"])
 @pytest.mark.parametrize("includes_prefix", [True, False])
-def test_a_copy_of_a_framer_counts_as_it_does(includes_prefix: bool) -> None:
-    framer = LengthPrefixFramer("!H", includes_prefix=includes_prefix)
+def test_a_copy_of_a_framer_counts_as_it_does(format: str, includes_prefix: bool) -> None:
+    framer = LengthPrefixFramer(format, includes_prefix=includes_prefix)
     for other in (pickle.loads(pickle.dumps(framer)), copy.deepcopy(framer)):
-        for message in (b"", b"hello", bytes(1000)):
+        for message in (b"", b"hello", bytes(200)):
             assert other.encode(message) == framer.encode(message)
             assert other.decode(framer.encode(message)) == message
 
@@ -283,6 +348,25 @@ def test_a_failure_stays_when_the_bytes_are_taken_back() -> None:
         with pytest.raises(MessageTooLargeError) as caught:
             decoder.next_message()
         assert caught.value.offset == 0
+
+
+def test_a_part_goes_on_with_any_framer_that_is_equal() -> None:
+    here, there = unix_pair()
+    with here, there:
+        there.setblocking(False)
+        here.sendall(b"\0\5he")
+        with pytest.raises(BlockingIOError):
+            recv_msg(there, framer=LengthPrefixFramer("!H"))
+        with pytest.raises(BlockingIOError):
+            recv_msg(there, framer=LengthPrefixFramer("!H"))
+        with pytest.raises(ValueError, match="received in part") as caught:
+            recv_msg(there, framer=DelimiterFramer())
+        assert str(caught.value) == (
+            f"a message in {LengthPrefixFramer('!H')!r} was received in part:"
+            f" receive it before one in {DelimiterFramer()!r}"
+        )
+        here.sendall(b"llo")
+        assert recv_msg(there, framer=LengthPrefixFramer("!H")) == b"hello"
 
 
 # Where a message starts in the stream

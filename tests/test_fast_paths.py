@@ -30,13 +30,14 @@ from framing import (
 from framing import stream as stream_module
 from framing.buffer import StreamBuffer, size_of
 from framing.delimiter import Lines
+from framing.fields import LengthField
 from framing.pieces import Pieces
 from framing.sockets import JOIN_SIZE, MOST_PARTS
 from framing.stream_decoder import StreamDecoder
 
 from .conditions import needs
 from .netstring import NetstringFramer
-from .pairs import unix_pair
+from .pairs import unix_pair, wrapped_pair
 
 
 class Calls:
@@ -188,6 +189,10 @@ def test_what_was_read_of_a_long_message_is_not_moved_again() -> None:
         buffer.clear(b"")
 
 
+def test_a_length_is_packed_by_a_function_of_c() -> None:
+    assert type(LengthField("!I").pack) is type(struct.Struct("!I").pack)
+
+
 @pytest.mark.parametrize("framer", [LengthPrefixFramer(), LengthPrefixFramer("<Q")], ids=repr)
 def test_short_messages_are_encoded_together_in_a_loop_of_its_own(
     framer: LengthPrefixFramer, calls: Calls
@@ -200,6 +205,17 @@ def test_short_messages_are_encoded_together_in_a_loop_of_its_own(
     assert len(parts) == len(sizes)
     assert not framer.encode_some(iter([bytes(16 * 1024 + 1)]), parts, 10**6)
     assert calls["encode_parts"] == 1
+
+
+@pytest.mark.parametrize(("enough", "is_copied"), [(60_004, False), (60_005, True)])
+def test_of_messages_encoded_together_the_last_long_one_is_not_copied(
+    enough: int, is_copied: bool
+) -> None:
+    long = bytearray(60_000)
+    parts: list[Buffer] = []
+    # Where others may follow, their sender may use the buffer for them.
+    assert LengthPrefixFramer().encode_some(iter([long]), parts, enough) != is_copied
+    assert len(parts) == (1 if is_copied else 2)
 
 
 PLAIN: list[tuple[Framer[Any], Any]] = [
@@ -239,6 +255,31 @@ def test_recv_msg_goes_back_to_that_after_a_message_that_came_in_parts(
         send_msg(here, b"next")
         assert recv_msg(there) == b"next"
     assert calls["__init__"] == 0
+
+
+@pytest.mark.parametrize("framer", [DelimiterFramer(), LineFramer(), LengthPrefixFramer()])
+def test_recv_msg_keeps_a_decoder_where_it_needs_one_for_each_message(
+    framer: Framer[Any], calls: Calls
+) -> None:
+    here, there = wrapped_pair() if isinstance(framer, LengthPrefixFramer) else unix_pair()
+    message = "x" if isinstance(framer, LineFramer) else b"x"
+    calls.count(StreamDecoder, "__init__")
+    with here, there:
+        for _ in range(3):
+            send_msg(here, message, framer=framer)
+            assert recv_msg(there, framer=framer) == message
+    assert calls["__init__"] == 1
+
+
+@needs("MSG_PEEK", "otherwise it is read byte by byte")
+def test_recv_msg_looks_ahead_for_a_delimiter(
+    pair: tuple[socket.socket, socket.socket], calls: Calls
+) -> None:
+    here, there = pair
+    calls.count(StreamDecoder, "feed_from")
+    send_msg(here, b"x" * 1000, framer=DelimiterFramer())
+    assert recv_msg(there, framer=DelimiterFramer()) == b"x" * 1000
+    assert calls["feed_from"] <= 2  # of which the first is for one byte
 
 
 def test_send_msg_takes_one_step_for_a_short_message(
@@ -343,8 +384,9 @@ def test_a_message_goes_out_in_one_call(
 def test_a_short_message_is_one_piece_and_a_long_one_is_not_copied(
     framer: LengthPrefixFramer,
 ) -> None:
-    (wire,) = framer.encode_parts(b"hello")
-    assert type(wire) is bytes
+    for size in (5, 8 * 1024):
+        (wire,) = framer.encode_parts(bytes(size))
+        assert type(wire) is bytes
     long = bytes(60_000)
     _, payload = framer.encode_parts(long)
     assert payload is long

@@ -145,7 +145,7 @@ def recv_msg(sock: socket.socket, *, framer: Framer[Any] = _DEFAULT_FRAMER) -> A
     """
     state = _states.get(id(sock)) or _new_state(sock)
     if state.decoder is not None:
-        state.drop_idle_decoder()
+        state.drop_if_idle(state.decoder)
     pieces = state.pieces
     if state.decoder is None and state.is_plain and pieces.prefix is None and not pieces.more:
         if state.framer is not framer:
@@ -316,12 +316,9 @@ class _State:
 
     # Receiving
 
-    def drop_idle_decoder(self) -> None:
+    def drop_if_idle(self, decoder: StreamDecoder[Any]) -> None:
         """Go back to receiving messages at once, if that may do."""
-        decoder = self.decoder
-        if decoder is None or decoder.delimiter or not self.is_plain:
-            return
-        if decoder.is_idle:
+        if self.is_plain and not decoder.delimiter and decoder.is_idle:
             self.decoder, self.offset = None, decoder.offset
 
     def decoder_for(self, framer: Framer[M]) -> StreamDecoder[M]:

@@ -39,7 +39,7 @@ CORE = [
 ]
 # Tests that take little time, and all that have to do with the core.
 QUICK = [
-    *("errors", "golden", "fields", "framer", "details", "fast_paths"),
+    *("errors", "golden", "fields", "framer", "details", "fast_paths", "misuse"),
     *("length_prefix", "record", "header_body", "delimiter"),
 ]
 ALL = ["contract", "exhaustive", "buffer", "stream"]
