@@ -179,6 +179,22 @@ def test_what_is_fed_is_copied_once(wrap: Any) -> None:
     assert most < 1.5 * len(data)
 
 
+@pytest.mark.parametrize("chunk", [10_000, 64 * 1024, 300_000])
+def test_a_long_message_is_handed_over_as_it_was_gathered(chunk: int) -> None:
+    wire = LengthPrefixFramer().encode(bytes(8_000_000))
+    chunks = [wire[:4], *(wire[place : place + chunk] for place in range(4, len(wire), chunk))]
+    decoder = LengthPrefixFramer().decoder()
+    tracemalloc.start()
+    try:
+        for each in chunks:
+            message = decoder.feed(each).next_message()
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert message == wire[4:]
+    assert most < 1.5 * len(wire)  # a copy would be another
+
+
 def test_what_was_read_of_a_long_message_is_not_moved_again() -> None:
     buffer = StreamBuffer()
     for size, taken in ((4095, 0), (4096, 4096)):

@@ -97,7 +97,8 @@ class StreamBuffer:
         """Keep a copy of *data*."""
         block, start = self.block, self.start
         size = len(data)  # type: ignore[arg-type, unused-ignore]  # near enough to choose by
-        if self.cursor > start or self.held.tell() or len(block) - start > size:
+        partly_read = self.cursor > start or self.taken is not None
+        if partly_read or self.held.tell() or len(block) - start > size:
             self.held.write(data)
             return
         # The usual case: a chunk follows the small rest of another.
