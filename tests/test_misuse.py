@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from framing import (
+    Framer,
     LineFramer,
     MessageSocket,
+    ReadExactly,
     connect,
     join_multicast,
     open_datagram,
@@ -114,6 +116,84 @@ def test_what_is_no_framer_is_told(
                 messages.switch(thing)
             messages.send(b"unharmed too")
             assert recv_msg(here) == b"unharmed too"
+
+
+class Wrong(Framer[bytes]):
+    """A format whose author has not read how to write one."""
+
+    def __init__(self) -> None:
+        super().__init__(max_size=100)
+
+    def encode_parts(self, message: bytes) -> Any:
+        return message
+
+    def read_message(self) -> Any:
+        return b"x"
+
+
+class AsksForNumbers(Wrong):
+    def read_message(self) -> Any:
+        return (yield 1)
+
+
+class AsksForNumbersLater(Wrong):
+    def read_message(self) -> Any:
+        yield ReadExactly(1)
+        return (yield 1)
+
+
+class Fails(Wrong):
+    def read_message(self) -> Any:
+        data = yield ReadExactly(1)
+        return data + "text"
+
+
+READING: list[Callable[[socket.socket, Framer[Any]], object]] = [
+    lambda sock, framer: recv_msg(sock, framer=framer),
+    lambda sock, framer: MessageSocket(sock, framer).recv(),
+    lambda _, framer: framer.decoder().feed(b"xyz").next_message(),
+]
+
+
+@pytest.mark.parametrize(
+    ("framer", "problem"),
+    [
+        (Wrong(), "is no generator, but returned bytes: it has to ask for bytes, with yield"),
+        (AsksForNumbers(), "asked for 1: expected it to yield ReadExactly or ReadUntil"),
+        (AsksForNumbersLater(), "asked for 1: expected it to yield ReadExactly or ReadUntil"),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("read", READING)
+def test_who_writes_a_framer_is_told_how_to_read(
+    framer: Framer[Any], problem: str, read: Callable[[socket.socket, Framer[Any]], object]
+) -> None:
+    here, there = unix_pair()
+    with here, there:
+        here.sendall(b"xyz")
+        with pytest.raises(TypeError) as caught:
+            read(there, framer)
+    assert str(caught.value) == f"{framer!r}.read_message() {problem}"
+    assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize("read", READING)
+def test_an_error_of_a_framers_own_is_left_as_it_is(
+    read: Callable[[socket.socket, Framer[Any]], object],
+) -> None:
+    here, there = unix_pair()
+    with here, there:
+        here.sendall(b"xyz")
+        with pytest.raises(TypeError, match="can't concat str to bytes"):
+            read(there, Fails())
+
+
+def test_who_writes_a_framer_is_told_what_to_encode_to() -> None:
+    with pytest.raises(TypeError) as caught:
+        Wrong().encode(b"hello")
+    assert str(caught.value) == (
+        f"{Wrong()!r}.encode_parts() returned bytes: expected a list or a tuple of bytes"
+    )
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9000", None, 9000, ("127.0.0.1",)], ids=repr)

@@ -16,6 +16,7 @@ exception out of a signal handler nor a change from one way to the other loses a
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from itertools import chain
 from operator import length_hint
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -222,6 +223,9 @@ class Decoder(Generic[M]):
                 request = steps.send(data)
         except StopIteration as end:
             return self._finish(end.value)
+        except (AttributeError, TypeError):
+            _check_steps(self._framer, steps, request)
+            raise
         self._wait(steps, request)
         return None
 
@@ -318,3 +322,17 @@ class Decoder(Generic[M]):
         replay._window = 0  # one by one
         places = [start, *(start + replay._buffer.offset for _ in replay.feed(block[start:end]))]
         return block[places[-1 - count] : end]
+
+
+def _check_steps(framer: Framer[Any], steps: object, request: object) -> None:
+    """Raise the ``TypeError`` that tells a framer's author what ``read_message`` has to do."""
+    if steps is not None and not isinstance(steps, Generator):
+        raise TypeError(
+            f"{framer!r}.read_message() is no generator, but returned {type(steps).__name__}:"
+            " it has to ask for bytes, with yield"
+        ) from None
+    if not isinstance(request, (ReadExactly, ReadUntil)):
+        raise TypeError(
+            f"{framer!r}.read_message() asked for {request!r}: expected it to yield"
+            " ReadExactly or ReadUntil"
+        ) from None

@@ -188,8 +188,8 @@ class Framer(ABC, Generic[M]):
         except StopIteration as end:
             size = sum(map(len, received))
             return (end.value, size) if size and end.value is not None else None
-        except ValueError:
-            pass
+        except (TypeError, ValueError):
+            pass  # a decoder comes to the same, and tells what it is
         return None
 
     # What every format then has
@@ -201,7 +201,14 @@ class Framer(ABC, Generic[M]):
             EncodeError: This format cannot carry *message*.
             TypeError: *message* is not of the type that this format carries.
         """
-        return b"".join(self.encode_parts(message))
+        parts = self.encode_parts(message)
+        try:
+            return b"".join(parts)
+        except TypeError:
+            raise TypeError(
+                f"{self!r}.encode_parts() returned {type(parts).__name__}: expected a list or a"
+                " tuple of bytes"
+            ) from None
 
     def encode_some(self, messages: Iterator[M], parts: list[Buffer], size: int) -> bool:
         """Append the wire bytes of *messages* to *parts*, until that is *size* bytes or more.
