@@ -160,8 +160,12 @@ def test_nothing_is_searched_twice(
     assert sum(work.searched) <= chunk * len(chunks) + len(delimiter) + overlaps
 
 
-def test_a_new_buffer_was_searched_nowhere() -> None:
+@pytest.mark.parametrize("is_cleared", [False, True])
+def test_an_empty_buffer_was_searched_nowhere(is_cleared: bool) -> None:
     buffer = StreamBuffer()
+    if is_cleared:
+        buffer.feed(b"x")
+        assert buffer.clear(b"") == b"x"
     assert buffer.read_until(b"\n", 10) is None
     buffer.held.write(b"\nabc")
     assert buffer.read_until(b"\n", 10) == b""

@@ -89,7 +89,7 @@ def test_a_number_that_is_not_finite_is_quoted_up_to_40_characters() -> None:
 
 
 def test_a_header_that_is_no_json_may_nest_in_any_way() -> None:
-    header = b"[" * 40 + b"\\[" + b"]" * 40 + b"[" * 40
+    header = b"[" * 63 + b"\\[" * 5
     with pytest.raises(DecodeError, match="expected a header in JSON"):
         HeaderBodyFramer().decode(struct.pack("!I", len(header)) + header)
 
@@ -427,6 +427,12 @@ def test_long_lines_lose_their_ends_whichever_they_have() -> None:
     ends = ["\n", "\r\n"] * 4
     wire = "".join(map(str.__add__, lines, ends)).encode()
     assert list(LineFramer().decoder().feed(wire)) == lines
+
+
+def test_line_breaks_in_long_messages_are_no_delimiters() -> None:
+    messages = [b"x" * 300 + b"\n" + b"y" * 10, b"z" * 300, b"\n", b"x"]
+    wire = b"".join(each + b"\r\n" for each in messages)
+    assert list(DelimiterFramer(b"\r\n").decoder().feed(wire + b"\n")) == messages
 
 
 # More texts

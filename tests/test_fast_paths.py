@@ -27,6 +27,7 @@ from framing import (
     recv_msg,
     send_msg,
 )
+from framing import delimiter as delimiter_module
 from framing import stream as stream_module
 from framing.buffer import StreamBuffer, size_of
 from framing.delimiter import Lines
@@ -109,6 +110,42 @@ def test_a_chunk_of_messages_is_decoded_at_once(
     chunks = len(wire) // chunk + 1
     assert calls["read_message"] == 0  # not for those that the end of a chunk cuts, either
     assert calls["read_batch"] <= 3 * chunks + len(wire) // (64 * 1024)
+
+
+@pytest.mark.parametrize("framer", [each for each, text in BATCHES if text is not None], ids=repr)
+def test_empty_messages_are_decoded_at_once(framer: Framer[Any], calls: Calls) -> None:
+    empty = "" if isinstance(framer, LineFramer) else b""
+    calls.count(type(framer), "read_message")
+    assert list(framer.decoder().feed(framer.encode(empty) * 100)) == [empty] * 100
+    assert calls["read_message"] == 0
+
+
+def test_the_rest_of_a_long_message_is_not_looked_at_until_it_is_there(calls: Calls) -> None:
+    wire = LengthPrefixFramer().encode(b"x" * 5000)
+    calls.count(ReadExactly, "_take")
+    decoder = LengthPrefixFramer().decoder()
+    for place in range(len(wire)):
+        found = decoder.feed(wire[place : place + 1]).next_message()
+    assert found == b"x" * 5000
+    assert calls["_take"] <= 40  # two at each time that the bytes have doubled
+
+
+@pytest.mark.parametrize(("filler", "are_long"), [(10, False), (189, False), (200, True)])
+def test_long_lines_are_split_in_another_way(
+    filler: int, are_long: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = []
+
+    def make_file(data: bytes) -> BytesIO:
+        files.append(data)
+        return BytesIO(data)
+
+    monkeypatch.setattr(delimiter_module, "BytesIO", make_file)
+    wire = (b"x" * filler + b"\r\n") * 5
+    messages, end, _ = DelimiterFramer(b"\r\n").read_batch(wire, 0, len(wire))
+    assert [*messages] == [b"x" * filler] * 5
+    assert end == len(wire)
+    assert len(files) == are_long
 
 
 @pytest.mark.parametrize(("framer", "text"), BATCHES[:-1], ids=repr)
@@ -239,6 +276,7 @@ PLAIN: list[tuple[Framer[Any], Any]] = [
     (LengthPrefixFramer("!B"), b"x" * 255),
     (LengthPrefixFramer(max_size=100), b"x" * 100),
     (HeaderBodyFramer(), HeaderMessage({"size": 2}, b"hi")),
+    (HeaderBodyFramer(), HeaderMessage({"size": 0}, b"")),
     (StructFramer("!HI"), (1, 2)),
 ]
 

@@ -80,7 +80,7 @@ class LengthPrefixFramer(Framer[bytes]):
             max_size=min(check_limit("max_size", max_size), field.max_payload),
             _field=field,
             _short=min(max_size, field.max_payload, _SHORT),
-            _at_once=min(max_size, field.max_payload, LARGE_PIECE - 1),
+            _at_once=min(max_size, LARGE_PIECE - 1),
             _prefix=ReadExactly(field.width),
         )
 
