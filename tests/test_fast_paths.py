@@ -203,8 +203,8 @@ def test_lines_of_bytes_are_cut_as_they_are_taken() -> None:
     assert [*lines] == [b"one", b"two"]
 
 
-@pytest.mark.parametrize("wrap", [bytes, memoryview])
-def test_what_is_fed_is_copied_once(wrap: Any) -> None:
+@pytest.mark.parametrize(("wrap", "copies"), [(bytes, 0), (memoryview, 1)])
+def test_what_is_fed_is_copied_once_at_most(wrap: Any, copies: int) -> None:
     data = wrap(bytes(4_000_000))
     decoder = LengthPrefixFramer().decoder()
     tracemalloc.start()
@@ -213,7 +213,7 @@ def test_what_is_fed_is_copied_once(wrap: Any) -> None:
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert most < 1.5 * len(data)
+    assert most < (copies + 0.5) * len(data)
 
 
 @pytest.mark.parametrize("chunk", [10_000, 64 * 1024, 300_000])

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from framing import (
+    DelimiterFramer,
     Framer,
     LineFramer,
     MessageSocket,
@@ -90,7 +91,7 @@ def test_what_is_no_udp_socket_is_told(call: Call) -> None:
 
 @pytest.mark.parametrize(
     ("thing", "example"),
-    [(LineFramer, "LineFramer()"), ("lines", "LineFramer()"), (None, "LineFramer()")],
+    [(DelimiterFramer, "DelimiterFramer()"), ("lines", "LineFramer()"), (None, "LineFramer()")],
     ids=repr,
 )
 @pytest.mark.parametrize("make_pair", [unix_pair, tls_pair])

@@ -1,6 +1,9 @@
 """Make mutants of the core with mutmut's operators, and run the tests on each until one fails.
 
-    python -m tests.mutation [--sample N] [--results FILE] [--jobs N] [--again] [module ...]
+    python -m tests.mutation [--sample N] [--results FILE] [--jobs N] [--again] [--all] [module ...]
+
+Those that ``harmless.txt`` lists, with the reason, count as not caught and are not tried, but
+with ``--all``.  In the end it prints what is neither caught nor listed there.
 
 mutmut's own way of running them, all mutants in one module that chooses between them at every
 call, does not suit this code: it is called for every byte, and tests look at who defines a
@@ -33,6 +36,7 @@ import trustme  # noqa: F401
 
 ROOT = Path(__file__).parent.parent.parent
 SOURCE = ROOT / "src" / "framing"
+HARMLESS = Path(__file__).with_name("harmless.txt")
 CORE = [
     *("errors", "requests", "buffer", "decoder", "framer", "fields"),
     *("length_prefix", "delimiter", "header_body", "record", "stream"),
@@ -72,6 +76,11 @@ class Mutant:
     @property
     def name(self) -> str:
         return f"{self.module}:{self.place}\n{self.diff}"
+
+    @property
+    def change(self) -> str:
+        """What it is called in ``harmless.txt``, wherever it is in the module."""
+        return f"{self.module}\n{self.diff}"
 
 
 def mutants_of(module: str) -> Iterator[Mutant]:
@@ -121,8 +130,9 @@ def stages_of(module: str) -> list[tuple[list[str], str]]:
 
     Most mutants meet but the first stage.
     """
+    quick = sorted(QUICK, key=lambda name: name != module)
     nearest = [NEAREST[module]] if module in NEAREST else []
-    return [(QUICK, ""), *nearest, (ALL, ""), (BUILT_ON_THEM, "")]
+    return [(quick, ""), *nearest, (ALL, ""), (BUILT_ON_THEM, "")]
 
 
 def try_out(stage: int, mutant: Mutant) -> Mutant:
@@ -163,6 +173,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("mutants.jsonl"))
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--again", action="store_true", help="try the survivors again")
+    parser.add_argument("--all", action="store_true", help="try those said to be harmless, too")
     options = parser.parse_args()
     os.chdir(ROOT)
     os.environ["HYPOTHESIS_PROFILE"] = "mutation"
@@ -173,14 +184,24 @@ def main() -> None:
     mutants = mutants[: options.sample]
     print(f"{len(mutants)} mutants of {', '.join(options.modules)}", flush=True)
     recall(options.results, mutants, again=options.again)
+    harmless = harmless_changes()
+    tried = [each for each in mutants if options.all or each.change not in harmless]
+    print(f"{len(mutants) - len(tried)} of them are known to be harmless", flush=True)
     for stage in range(4):
-        try_all([each for each in mutants if not each.caught], stage, options)
+        try_all([each for each in tried if not each.caught], stage, options)
 
-    survivors = [each for each in mutants if not each.caught]
-    for mutant in sorted(survivors, key=lambda each: each.name):
-        print(f"\n{mutant.name}")
-    count = len(mutants) - len(survivors)
-    print(f"\n{count} caught of {len(mutants)}, {100 * count / len(mutants):.1f}%")
+    caught = [each for each in mutants if each.caught]
+    for mutant in sorted(mutants, key=lambda each: each.name):
+        if mutant.caught == (mutant.change in harmless):
+            verdict = "caught, but said to be harmless" if mutant.caught else "survived"
+            print(f"\n{verdict}: {mutant.name}")
+    print(f"\n{len(caught)} caught of {len(mutants)}, {100 * len(caught) / len(mutants):.1f}%")
+
+
+def harmless_changes() -> set[str]:
+    """Return the changes that nobody could notice."""
+    blocks = HARMLESS.read_text("utf-8").strip().split("\n\n")
+    return {each for each in blocks if not each.startswith("#")}
 
 
 def recall(results: Path, mutants: Iterable[Mutant], *, again: bool) -> None:
