@@ -112,6 +112,29 @@ def test_a_chunk_of_messages_is_decoded_at_once(
     assert calls["read_batch"] <= 3 * chunks + len(wire) // (64 * 1024)
 
 
+WINDOWS: list[tuple[Framer[Any], Any]] = [
+    (LengthPrefixFramer(max_size=1000), b"%d"),  # at most so much is decoded at once
+    (DelimiterFramer(max_size=1000), b"%d"),
+    (DelimiterFramer(b"\r\n", max_size=1000), b"%d"),
+    (LineFramer(max_size=1000), "%d"),
+]
+
+
+@pytest.mark.parametrize(("framer", "text"), [*BATCHES, *WINDOWS], ids=repr)
+@pytest.mark.parametrize("first", [500, 300])
+def test_what_is_fed_before_all_is_taken_is_decoded_at_once(
+    framer: Framer[Any], text: Any, first: int, calls: Calls
+) -> None:
+    messages = batch(text, 10, 800)
+    wires = [*map(framer.encode, messages)]
+    calls.count(type(framer), "read_message")
+    decoder = framer.decoder()
+    received = [decoder.feed(b"".join(wires[:first])).next_message()]  # one of them
+    received += decoder.feed(b"".join(wires[first:]))
+    assert received == messages
+    assert calls["read_message"] == 0
+
+
 @pytest.mark.parametrize("framer", [each for each, text in BATCHES if text is not None], ids=repr)
 def test_empty_messages_are_decoded_at_once(framer: Framer[Any], calls: Calls) -> None:
     empty = "" if isinstance(framer, LineFramer) else b""
@@ -217,10 +240,12 @@ def test_what_is_fed_is_copied_once_at_most(wrap: Any, copies: int) -> None:
 
 
 @pytest.mark.parametrize("chunk", [10_000, 64 * 1024, 300_000])
-def test_a_long_message_is_handed_over_as_it_was_gathered(chunk: int) -> None:
+@pytest.mark.parametrize("before", [b"", b"\0\0\0\5hello"])
+def test_a_long_message_is_handed_over_as_it_was_gathered(before: bytes, chunk: int) -> None:
     wire = LengthPrefixFramer().encode(bytes(8_000_000))
-    chunks = [wire[:4], *(wire[place : place + chunk] for place in range(4, len(wire), chunk))]
+    chunks = [wire[place : place + chunk] for place in range(4, len(wire), chunk)]
     decoder = LengthPrefixFramer().decoder()
+    assert list(decoder.feed(before + wire[:4])) == [b"hello"] * bool(before)
     tracemalloc.start()
     try:
         for each in chunks:
