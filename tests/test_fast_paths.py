@@ -120,17 +120,22 @@ WINDOWS: list[tuple[Framer[Any], Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("framer", "text"), [*BATCHES, *WINDOWS], ids=repr)
+@pytest.mark.parametrize(
+    ("framer", "text", "cut"),
+    [*((*each, cut) for each in BATCHES for cut in (0, 1)), *((*each, 0) for each in WINDOWS)],
+    ids=repr,
+)
 @pytest.mark.parametrize("first", [500, 300])
 def test_what_is_fed_before_all_is_taken_is_decoded_at_once(
-    framer: Framer[Any], text: Any, first: int, calls: Calls
+    framer: Framer[Any], text: Any, cut: int, first: int, calls: Calls
 ) -> None:
     messages = batch(text, 10, 800)
     wires = [*map(framer.encode, messages)]
     calls.count(type(framer), "read_message")
     decoder = framer.decoder()
-    received = [decoder.feed(b"".join(wires[:first])).next_message()]  # one of them
-    received += decoder.feed(b"".join(wires[first:]))
+    wire, place = b"".join(wires), sum(map(len, wires[:first])) + cut
+    received = [decoder.feed(wire[:place]).next_message()]  # one of them
+    received += decoder.feed(wire[place:])
     assert received == messages
     assert calls["read_message"] == 0
 
