@@ -171,6 +171,25 @@ def test_an_empty_buffer_was_searched_nowhere(is_cleared: bool) -> None:
     assert buffer.read_until(b"\n", 10) == b""
 
 
+@pytest.mark.parametrize("chunks", [[b"abc\n"], [b"ab", b"c\n"], [b"abc", b"\n"]])
+def test_nothing_is_found_beyond_a_limit(chunks: list[bytes]) -> None:
+    for limit, found in ((2, None), (3, b"abc")):
+        buffer = StreamBuffer()
+        for chunk in chunks:
+            buffer.feed(chunk)
+        assert buffer.read_until(b"\n", limit) == found
+
+
+def test_letting_go_of_what_is_finished_moves_the_place_of_the_search() -> None:
+    buffer = StreamBuffer()
+    buffer.feed(b"abc\ndef\n")
+    assert buffer.read_exactly(2) == b"ab"
+    buffer.start = buffer.cursor  # which finishes it
+    assert buffer.read_exactly(1) == b"c"
+    buffer.drop_finished()
+    assert buffer.read_until(b"\n", 10) == b""
+
+
 # Interruptions
 
 

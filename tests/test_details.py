@@ -369,6 +369,58 @@ def test_a_part_goes_on_with_any_framer_that_is_equal() -> None:
         assert recv_msg(there, framer=LengthPrefixFramer("!H")) == b"hello"
 
 
+@pytest.mark.parametrize("format", FORMATS, ids=repr)
+def test_recv_msg_leaves_the_next_messages_to_others(format: Format[Any]) -> None:
+    for message in samples(format):
+        wire = format.framer.encode(message)
+        for taken in (0, 1):  # of the message, by a call that was cut short
+            here, there = unix_pair()
+            with here, there:
+                there.setblocking(False)
+                here.sendall(wire[:taken])
+                if taken and len(wire) > 1:
+                    with pytest.raises(BlockingIOError):
+                        recv_msg(there, framer=format.framer)
+                here.sendall(wire[taken:] + wire * 2)
+                recv_msg(there, framer=format.framer)
+                assert there.recv(10_000) == wire * 2
+
+
+def test_what_is_ready_is_taken_back_whole() -> None:
+    wire = LengthPrefixFramer().encode(bytes(100_000))
+    decoder = LengthPrefixFramer().decoder()
+    for place in range(0, len(wire), 10_000):
+        decoder.feed(wire[place : place + 10_000]).bytes_needed  # noqa: B018  # which decodes
+    assert decoder.bytes_needed == 0
+    assert decoder.unread() == wire
+
+
+# What is read at once
+
+
+@pytest.mark.parametrize("format", FORMATS, ids=repr)
+def test_a_batch_is_read_from_its_place_alone(format: Format[Any]) -> None:
+    framer = format.framer
+    wire = b"".join(map(framer.encode, samples(format)))
+    alone, size, _ = framer.read_batch(wire, 0, len(wire))
+    messages = [*alone]
+    for before in (b"x", b"ab\n", b"\n\r\n\0aba\nx", bytes(3)):
+        for after in (b"", b"\n", b"\0\0"):
+            block, start = before + wire + after, len(before)
+            batch, end, _ = framer.read_batch(block, start, start + len(wire))
+            assert ([*batch], end - start) == (messages, size)
+            batch, end, _ = framer.read_batch(block, start, start)
+            assert ([*batch], end) == ([], start)
+
+
+@pytest.mark.parametrize("line", [b"one", b"x" * 300])
+def test_the_lines_before_a_bad_one_are_read_at_once(line: bytes) -> None:
+    block = line + b"\n" + line + b"\n\xff\n" + line + b"\n"
+    messages, end, enough = LineFramer().read_batch(block, 0, len(block))
+    assert [*messages] == [line.decode()] * 2
+    assert (end, enough) == (2 * len(line) + 2, 0)
+
+
 # Where a message starts in the stream
 
 

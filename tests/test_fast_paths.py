@@ -29,7 +29,7 @@ from framing import (
 )
 from framing import delimiter as delimiter_module
 from framing import stream as stream_module
-from framing.buffer import StreamBuffer, size_of
+from framing.buffer import LARGE_PIECE, StreamBuffer, size_of
 from framing.delimiter import Lines
 from framing.fields import LengthField
 from framing.pieces import Pieces
@@ -270,6 +270,20 @@ def test_what_was_read_of_a_long_message_is_not_moved_again() -> None:
         assert buffer.read_exactly(1) is None
         assert size_of(buffer.taken) == taken
         buffer.clear(b"")
+    for taken in (0, 5000, 10_000):
+        assert size_of(buffer.taken) == buffer.read == taken
+        buffer.feed(bytes(5000))
+        assert buffer.read_exactly(6000) is None  # nothing was read meanwhile
+        assert size_of(buffer.taken) == taken
+        assert buffer.read_exactly(5000) == bytes(5000)
+        assert buffer.read_exactly(1) is None
+
+
+def test_what_was_not_read_of_a_message_is_in_one_piece() -> None:
+    buffer = StreamBuffer()
+    buffer.feed(b"abc")
+    assert buffer.read_exactly(LARGE_PIECE) is None
+    assert buffer.taken is None
 
 
 def test_a_length_is_packed_by_a_function_of_c() -> None:
