@@ -419,6 +419,29 @@ def test_the_lines_before_a_bad_one_are_read_at_once(line: bytes) -> None:
     messages, end, enough = LineFramer().read_batch(block, 0, len(block))
     assert [*messages] == [line.decode()] * 2
     assert (end, enough) == (2 * len(line) + 2, 0)
+    messages, end, _ = LineFramer().read_batch(line + b"\nx\xff\n", len(line) + 2, len(line) + 4)
+    assert ([*messages], end) == ([], len(line) + 2)
+
+
+def test_a_long_message_that_was_interrupted_is_read_anew() -> None:
+    interruptions = [KeyboardInterrupt()]
+
+    class Interrupted(LengthPrefixFramer):
+        read_batch = LengthPrefixFramer.read_batch
+
+        def read_message(self) -> Steps[bytes]:
+            message = yield from super().read_message()
+            if interruptions:
+                raise interruptions.pop()
+            return message
+
+    messages = [bytes(range(250)) * 400, b"next"]
+    wire = b"".join(map(LengthPrefixFramer().encode, messages))
+    decoder = Interrupted().decoder()
+    assert decoder.feed(wire[:5000]).next_message() is None
+    with pytest.raises(KeyboardInterrupt):
+        decoder.feed(wire[5000:]).next_message()
+    assert list(decoder) == messages
 
 
 # Where a message starts in the stream
