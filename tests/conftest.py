@@ -21,7 +21,7 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 settings.register_profile("quick", settings.get_profile("default"), max_examples=5)
-settings.register_profile("thorough", settings.get_profile("default"), max_examples=80)
+settings.register_profile("thorough", settings.get_profile("default"), max_examples=40)
 settings.register_profile(  # for tests.mutation: to fail fast is enough
     "mutation",
     settings.get_profile("default"),
