@@ -137,6 +137,25 @@ def test_a_receiver_that_never_says_that_it_is_done_is_told(
                 sending.result(10)
 
 
+def test_a_reset_after_the_last_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"hello")
+    with ThreadPoolExecutor() as executor, socket.create_server(("127.0.0.1", 0)) as server:
+        options = argparse.Namespace(
+            address=server.getsockname(),
+            paths=[tmp_path / "f"],
+            framer=HeaderBodyFramer(),
+            checksum=False,
+        )
+        sending = executor.submit(commands.send_files, options)
+        conn, _ = server.accept()
+        while conn.recv(1000):
+            pass
+        commands._reset_on_close(conn)
+        conn.close()
+        with pytest.raises(CommandError, match="has refused a file, or stopped"):
+            sending.result(10)
+
+
 @pytest.mark.parametrize("reply", [True, False])
 def test_a_reset_after_the_last_message_is_told(reply: bool) -> None:
     with ThreadPoolExecutor() as executor, socket.create_server(("127.0.0.1", 0)) as server:

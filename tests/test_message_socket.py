@@ -340,6 +340,22 @@ def test_a_reset_never_looks_like_the_end(plain_pair: Pair, timeout: float | Non
 
 
 @pytest.mark.parametrize("timeout", [None, 10])
+def test_a_reset_inside_a_payload_is_remembered(plain_pair: Pair, timeout: float | None) -> None:
+    client, server = plain_pair
+    client.settimeout(timeout)
+    receiver = MessageSocket(client)
+    server.sendall(struct.pack("!I", 100_000) + b"hello")
+    with pytest.raises(TimeoutError):
+        receiver.recv_into(bytearray(100_000), timeout=0.05)
+    reset(server)
+    for _ in range(2):
+        with pytest.raises(ConnectionResetError):
+            receiver.recv_into(bytearray(100_000))
+    with pytest.raises(ConnectionResetError):
+        list(receiver)
+
+
+@pytest.mark.parametrize("timeout", [None, 10])
 def test_a_reset_that_the_sender_was_told_of_is_none_for_the_receiver(
     plain_pair: Pair, timeout: float | None
 ) -> None:
