@@ -8,7 +8,9 @@ import io
 import runpy
 import socket
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -115,6 +117,19 @@ def test_a_peer_that_never_stops_is_not_waited_for() -> None:
         commands._wait_for_close(there, 10)
 
 
+@contextmanager
+def sending_a_file(path: Path, *, checksum: bool) -> Iterator[tuple[Future[None], socket.socket]]:
+    """Yield what becomes of the command that sends it, and the connection that it is sent over."""
+    with ThreadPoolExecutor() as executor, socket.create_server(("127.0.0.1", 0)) as server:
+        options = argparse.Namespace(
+            address=server.getsockname(), paths=[path], framer=HeaderBodyFramer(), checksum=checksum
+        )
+        sending = executor.submit(commands.send_files, options)
+        conn, _ = server.accept()
+        with conn:
+            yield sending, conn
+
+
 def test_a_receiver_that_never_says_that_it_is_done_is_told(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -122,32 +137,15 @@ def test_a_receiver_that_never_says_that_it_is_done_is_told(
     (tmp_path / "f").write_bytes(b"hello")
     inbox = tmp_path / "inbox"
     inbox.mkdir()
-    with ThreadPoolExecutor() as executor, socket.create_server(("127.0.0.1", 0)) as server:
-        options = argparse.Namespace(
-            address=server.getsockname(),
-            paths=[tmp_path / "f"],
-            framer=HeaderBodyFramer(),
-            checksum=True,
-        )
-        sending = executor.submit(commands.send_files, options)
-        conn, _ = server.accept()
-        with conn:
-            assert recv_file(conn, inbox).read_bytes() == b"hello"
-            with pytest.raises(CommandError, match="has not said that it has everything"):
-                sending.result(10)
+    with sending_a_file(tmp_path / "f", checksum=True) as (sending, conn):
+        assert recv_file(conn, inbox).read_bytes() == b"hello"
+        with pytest.raises(CommandError, match="has not said that it has everything"):
+            sending.result(10)
 
 
 def test_a_reset_after_the_last_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"hello")
-    with ThreadPoolExecutor() as executor, socket.create_server(("127.0.0.1", 0)) as server:
-        options = argparse.Namespace(
-            address=server.getsockname(),
-            paths=[tmp_path / "f"],
-            framer=HeaderBodyFramer(),
-            checksum=False,
-        )
-        sending = executor.submit(commands.send_files, options)
-        conn, _ = server.accept()
+    with sending_a_file(tmp_path / "f", checksum=False) as (sending, conn):
         while conn.recv(1000):
             pass
         commands._reset_on_close(conn)

@@ -148,13 +148,18 @@ def test_empty_messages_are_decoded_at_once(framer: Framer[Any], calls: Calls) -
     assert calls["read_message"] == 0
 
 
+def dripped(framer: Framer[Any], wire: bytes) -> Any:
+    """Return the message that *wire* holds, which is fed byte by byte."""
+    decoder = framer.decoder()
+    for place in range(len(wire)):
+        found = decoder.feed(wire[place : place + 1]).next_message()
+    return found
+
+
 def test_the_rest_of_a_long_message_is_not_looked_at_until_it_is_there(calls: Calls) -> None:
     wire = LengthPrefixFramer().encode(b"x" * 5000)
     calls.count(ReadExactly, "_take")
-    decoder = LengthPrefixFramer().decoder()
-    for place in range(len(wire)):
-        found = decoder.feed(wire[place : place + 1]).next_message()
-    assert found == b"x" * 5000
+    assert dripped(LengthPrefixFramer(), wire) == b"x" * 5000
     assert calls["_take"] <= 40  # two at each time that the bytes have doubled
 
 
@@ -184,10 +189,7 @@ def test_what_cannot_be_enough_is_not_looked_at(
     wire = framer.encode(message)
     calls.count(type(framer), "read_message")
     calls.count(type(framer), "read_batch")
-    decoder = framer.decoder()
-    for place in range(len(wire)):
-        found = decoder.feed(wire[place : place + 1]).next_message()
-    assert found == message
+    assert dripped(framer, wire) == message
     # The bytes double between one attempt at all of them and the next.
     assert calls["read_batch"] + calls["read_message"] <= 20
 
@@ -195,10 +197,7 @@ def test_what_cannot_be_enough_is_not_looked_at(
 def test_a_message_in_a_format_without_a_fast_path_is_begun_once(calls: Calls) -> None:
     wire = NetstringFramer().encode(b"x" * 5000)
     calls.count(NetstringFramer, "read_message")
-    decoder = NetstringFramer().decoder()
-    for place in range(len(wire)):
-        found = decoder.feed(wire[place : place + 1]).next_message()
-    assert found == b"x" * 5000
+    assert dripped(NetstringFramer(), wire) == b"x" * 5000
     assert calls["read_message"] == 1
 
 

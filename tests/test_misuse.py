@@ -189,11 +189,19 @@ def test_an_error_of_a_framers_own_is_left_as_it_is(
             read(there, Fails())
 
 
-def test_who_writes_a_framer_is_told_what_to_encode_to() -> None:
+@pytest.mark.parametrize(
+    ("parts", "problem"),
+    [
+        (b"hello", "sequence item 0: expected a bytes-like object, int found"),
+        ([b"5:", "hello"], "sequence item 1: expected a bytes-like object, str found"),
+    ],
+    ids=repr,
+)
+def test_who_writes_a_framer_is_told_what_to_encode_to(parts: Any, problem: str) -> None:
     with pytest.raises(TypeError) as caught:
-        Wrong().encode(b"hello")
+        Wrong().encode(parts)  # which returns them as they are
     assert str(caught.value) == (
-        f"{Wrong()!r}.encode_parts() returned bytes: expected a list or a tuple of bytes"
+        f"expected {Wrong()!r}.encode_parts() to return bytes in a list or a tuple: {problem}"
     )
 
 

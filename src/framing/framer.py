@@ -204,10 +204,9 @@ class Framer(ABC, Generic[M]):
         parts = self.encode_parts(message)
         try:
             return b"".join(parts)
-        except TypeError:
+        except TypeError as error:
             raise TypeError(
-                f"{self!r}.encode_parts() returned {type(parts).__name__}: expected a list or a"
-                " tuple of bytes"
+                f"expected {self!r}.encode_parts() to return bytes in a list or a tuple: {error}"
             ) from None
 
     def encode_some(self, messages: Iterator[M], parts: list[Buffer], size: int) -> bool:
