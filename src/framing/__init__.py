@@ -48,19 +48,13 @@ UDP keeps the boundaries of messages.  What else it does to them, open_datagram,
 recv_datagram and request_datagram take care of.
 """
 
+import sys
+from typing import TYPE_CHECKING, Any
+
 from .buffer import Buffer
-from .datagram import (
-    Datagram,
-    join_multicast,
-    leave_multicast,
-    open_datagram,
-    recv_datagram,
-    request_datagram,
-    send_datagram,
-)
 from .decoder import Decoder
-from .delimiter import DelimiterFramer, LineFramer
 from .errors import (
+    BadMessageError,
     DecodeError,
     EncodeError,
     EndOfStreamError,
@@ -69,45 +63,12 @@ from .errors import (
     MessageTooLargeError,
     TruncatedDatagramError,
 )
+from .formats.delimiter import DelimiterFramer
+from .formats.header_body import HeaderBodyFramer, HeaderMessage
+from .formats.length_prefix import LengthPrefixFramer
+from .formats.lines import LineFramer
+from .formats.record import StructFramer
 from .framer import Framer
-from .header_body import HeaderBodyFramer, HeaderMessage
-from .length_prefix import LengthPrefixFramer
-from .message_socket import MessageSocket, connect
-from .record import StructFramer
-from .requests import ReadExactly, ReadUntil, Steps
-from .stream import recv_msg, send_msg
+from .requests import ReadExactly, ReadUntil, Skip, Steps
 
-__all__ = [
-    "Buffer",
-    "Datagram",
-    "DecodeError",
-    "Decoder",
-    "DelimiterFramer",
-    "EncodeError",
-    "EndOfStreamError",
-    "Framer",
-    "FramingError",
-    "HeaderBodyFramer",
-    "HeaderMessage",
-    "IncompleteMessageError",
-    "LengthPrefixFramer",
-    "LineFramer",
-    "MessageSocket",
-    "MessageTooLargeError",
-    "ReadExactly",
-    "ReadUntil",
-    "Steps",
-    "StructFramer",
-    "TruncatedDatagramError",
-    "connect",
-    "join_multicast",
-    "leave_multicast",
-    "open_datagram",
-    "recv_datagram",
-    "recv_msg",
-    "request_datagram",
-    "send_datagram",
-    "send_msg",
-]
-
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -1,28 +1,30 @@
-r"""The bytes of a stream that belong to no finished message yet.
+r"""The bytes of one incoming stream, from the current message's first byte on.
 
-A :class:`StreamBuffer` holds them in three pieces, in the order of the stream::
+::
 
-    taken           block                       held
-    +-----------+   +----------+-----+------+   +------------------+
-    | read, of  |   | finished | read | more |  | fed since        |
-    | this msg  |   +----------+-----+------+   +------------------+
-    +-----------+            start  cursor
+    kept             data                            more
+    +------------+   +----------+------+--------+    +-----------+
+    | read, of a |   | finished | read | unread |    | fed since |
+    | long msg   |   |          |      |        |    |           |
+    +------------+   +----------+------+--------+    +-----------+
+                              start   pos
 
-``block`` is read without copying: ``start`` is where the current message begins in it, and
-``cursor`` how far that has been read.  ``held`` grows as bytes are fed.  When the block runs
-short, its rest moves to the front of ``held``; when ``held`` has enough, it becomes the next
-block, which costs nothing (``BytesIO.getvalue`` hands its bytes over uncopied).  ``taken``
-is what has been read of a long message, set aside so that it is not moved again.
+Bytes enter ``more`` (or ``data``, when little is left in it) and are read from ``data`` without
+moving anything.  When ``data`` runs short, its rest moves to the front of ``more``; when ``more``
+holds enough, it becomes the next ``data``, which copies nothing.
 
-What it costs, whatever the sizes of the pieces fed:
+Four invariants:
 
-- Time linear in the bytes: each is copied a few times at most, and searched once.
-- Memory for the bytes fed, until the block that they are in is finished; never for what a
-  peer announces.
+1. ``kept + data[start:] + more`` is the stream from the current message's first byte on, and
+   ``base + start - size of kept`` is that byte's offset in the stream.
+2. While a message waits for a large piece, everything unread is in ``more``, so the piece is
+   returned where it lies.
+3. No delimiter begins between ``pos`` and ``searched``.
+4. Each change is one assignment, and all calls are on its right-hand side.  An exception raised
+   by a signal handler therefore finds the state before the change or after it.
 
-Each change of state is one assignment of everything that changes, so that an exception out
-of a signal handler (``KeyboardInterrupt``) finds the state before it or the state after it,
-and no byte is lost.
+Each byte is copied a few times at most and searched once, however the stream was cut.  Memory
+follows the bytes that arrived, never the size that a peer announces.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeAlias
 
-    # Pieces newest first, each with the size of all up to it: adding one copies none.
+    from .requests import ReadUntil
+
+    # Newest first, each with the size of all up to it: to add a piece copies none.
     Pieces: TypeAlias = "tuple[Pieces, bytes, int] | None"
 
 if sys.version_info >= (3, 12):
@@ -43,242 +47,237 @@ if sys.version_info >= (3, 12):
 else:
     Buffer = Union[bytes, bytearray, memoryview]
 
-__all__ = ["Buffer"]
-
-# A piece of this size is gathered by itself, so that it becomes the block as it is.  Below it,
-# moving the start of the message along costs less than keeping it apart.
-LARGE_PIECE = 64 * 1024
-# This much that was read of a message is set aside rather than moved again.
-_LONG_MESSAGE = 4 * 1024
+# A piece of this size is gathered by itself, so that it is returned without another copy.
+LARGE = 64 * 1024
+# So many read bytes of one message are kept aside, rather than moved along with its rest.
+_LONG = 4 * 1024
 
 
 class StreamBuffer:
     """Bytes fed at one end, and read at the other once enough of them are there."""
 
-    __slots__ = ("_searched", "base", "block", "cursor", "held", "start", "taken")
+    __slots__ = ("base", "data", "kept", "more", "pos", "searched", "start")
 
-    def __init__(self, offset: int = 0) -> None:
-        self.taken: Pieces = None
-        self.block = b""
+    def __init__(self) -> None:
+        self.kept: Pieces = None
+        self.data = b""
         self.start = 0
-        self.cursor = 0
-        self.held = BytesIO()  # what is written to it is fed
-        self.base = offset  # where block[0] is in the stream
-        self._searched = 0  # no delimiter starts in block + held between the cursor and here
+        self.pos = 0
+        self.more = BytesIO()
+        self.base = 0  # the offset of data[0] in the stream
+        self.searched = 0  # an index of data + more
 
     @property
     def offset(self) -> int:
-        """Where the current message starts, in bytes since the stream began."""
-        return self.base + self.start - size_of(self.taken)
+        """Where the current message starts in the stream."""
+        return self.base + self.start - size_of(self.kept)
+
+    @property
+    def unread(self) -> int:
+        """How many bytes can be read."""
+        return len(self.data) - self.pos + self.more.tell()
 
     @property
     def read(self) -> int:
         """How many bytes of the current message have been read."""
-        return size_of(self.taken) + self.cursor - self.start
-
-    @property
-    def available(self) -> int:
-        """How many bytes are there to be read."""
-        return len(self.block) - self.cursor + self.held.tell()
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there are no bytes from the current message's first on."""
-        return self.start == len(self.block) and not self.held.tell() and self.taken is None
+        return self.pos - self.start + size_of(self.kept)
 
     @property
     def size(self) -> int:
-        """How many bytes there are from the current message's first on."""
-        return size_of(self.taken) + len(self.block) - self.start + self.held.tell()
+        """How many bytes there are from the current message's first byte on."""
+        kept = 0 if self.kept is None else self.kept[2]
+        return len(self.data) - self.start + self.more.tell() + kept
 
     # Bytes come in
 
     def feed(self, data: Buffer) -> None:
         """Keep a copy of *data*."""
-        block, start = self.block, self.start
-        size = len(data)  # type: ignore[arg-type, unused-ignore]  # near enough to choose by
-        partly_read = self.cursor > start or self.taken is not None
-        if partly_read or self.held.tell() or len(block) - start > size:
-            self.held.write(data)
-            return
-        # The usual case: a chunk follows the small rest of another.
-        self.block, self.start, self.cursor, self._searched, self.base = (
-            block[start:] + data,
-            0,
-            0,
-            0,
-            self.base + start,
-        )
+        start = self.start
+        size = len(data)  # type: ignore[arg-type, unused-ignore]  # items: only for the choice
+        if self.pos > start or self.kept or self.more.tell() or len(self.data) - start > size:
+            self.more.write(data)
+        else:  # the usual case: a chunk follows the small rest of the last one
+            self.base, self.data, self.start, self.pos, self.searched = (
+                self.base + start, self.data[start:] + data, 0, 0, 0,
+            )  # fmt: skip
 
     def feed_from(self, receive: Callable[[int, int], bytes], size: int, flags: int) -> int:
         """Keep what ``receive(size, flags)`` returns, and return how many bytes that was.
 
-        A signal handler runs between two instructions of the interpreter, and this is one:
-        where *receive* is a C function, as the ``recv`` of a plain socket is, bytes that the
-        system has handed over are kept before anything can interrupt.
+        A signal handler can only run between two steps of the interpreter, and receiving and
+        keeping are one step here: ``map`` calls *receive* while the bytes are being stored.  If
+        *receive* is a C function, as ``recv`` of a plain socket is, no byte can get lost.
         """
         received = map(receive, (size,), (flags,))
-        if not self.is_empty:
-            before = self.held.tell()
-            self.held.writelines(received)
-            return self.held.tell() - before
-        (self.block,), self.start, self.cursor, self._searched, self.base = (
-            received,
-            0,
-            0,
-            0,
-            self.base + self.start,
-        )
-        return len(self.block)
+        if self.size:
+            before = self.more.tell()
+            self.more.writelines(received)
+            return self.more.tell() - before
+        (self.data,), self.base, self.start, self.pos, self.searched = (
+            received, self.base + self.start, 0, 0, 0,
+        )  # fmt: skip
+        return len(self.data)
 
     # Bytes are read
 
-    def read_exactly(self, size: int) -> bytes | None:
-        """Return the next *size* bytes; ``None``, and nothing read, if fewer are there."""
-        if self.cursor + size > len(self.block):
-            if size > self.available:
+    def take(self, size: int) -> bytes | None:
+        """Return the next *size* bytes; ``None``, and nothing is read, if fewer are there."""
+        end = self.pos + size
+        if end > len(self.data):
+            if size > self.unread:
                 self.gather(size)
                 return None
-            self._join()
-        stop = self.cursor + size
-        data = self.block[self.cursor : stop]
-        self.cursor = self._searched = stop
-        return data
+            self.join()
+            end = self.pos + size
+        part = self.data[self.pos : end]
+        self.pos = self.searched = end
+        return part
 
-    def read_until(self, delimiter: bytes, limit: int) -> bytes | None:
-        """Return the bytes before *delimiter*, and read it as well.
+    def take_all(self) -> bytes:
+        """Return all unread bytes."""
+        return self.take(self.unread) or b""
 
-        ``None``, and nothing read, if it does not come after *limit* bytes or fewer.
+    def take_until(self, request: ReadUntil, ended: bool) -> bytes | None:
+        """Return the bytes before the delimiter, and read that as well.
+
+        ``None``, and nothing is read, if no delimiter is there within the limit.
         """
-        place = self._find(delimiter, limit)
-        if place < 0:
-            self.gather()
+        found = self.find(request, request.limit, ended)
+        if found is None or found[0] > request.limit:
             return None
-        data = self.block[self.cursor : place]
-        self.cursor = self._searched = place + len(delimiter)
-        return data
+        size, end = found
+        part = self.data[self.pos : self.pos + size]
+        self.pos = self.searched = self.pos + end
+        return part
 
-    def read_rest(self) -> bytes:
-        """Return all that is there."""
-        self._join()
-        data = self.block[self.cursor :]
-        self.cursor = self._searched = len(self.block)
-        return data
+    def find(self, request: ReadUntil, limit: int | None, ended: bool) -> tuple[int, int] | None:
+        """Return where the first delimiter begins and ends, counted from ``pos``.
+
+        If there is none, all unread bytes are in ``more`` afterwards, and the next search
+        starts where this one stopped.
+        """
+        is_in_data = self.pos < len(self.data)
+        if is_in_data:
+            first, block = 0, self.data
+            ended = ended and not self.more.tell()
+        else:
+            first, block = self.searched, self._since(self.searched)
+        stop = len(block)
+        if limit is not None:
+            stop = min(stop, self.pos - first + limit + request.longest)
+        begin, end = request.find(block, self.searched - first, stop, ended)
+        if end:
+            result = begin + first - self.pos, end + first - self.pos
+            if not is_in_data:
+                self.join()
+            return result
+        self.searched = begin + first
+        if is_in_data and self.more.tell():
+            self.join()
+            return self.find(request, limit, ended)
+        self.gather()
+        return None
+
+    def exceeds(self, request: ReadUntil, ended: bool) -> bool:
+        """Return whether more bytes are there than *request* allows before its delimiter."""
+        if self.unread <= request.limit:
+            return False
+        begun = 0 if ended and request.or_end else request.begun(self.last(request.longest - 1))
+        return self.unread - begun > request.limit
 
     def last(self, size: int) -> bytes:
-        """Return the last *size* bytes that are there, or all if there are fewer."""
+        """Return the last *size* unread bytes, or all of them if there are fewer."""
         self.gather()
-        with self.held.getbuffer() as view:
-            return bytes(view[max(self.cursor, len(view) - size) :])
+        end = len(self.data) + self.more.tell()
+        return self._since(max(self.pos, end - size))
 
-    def copy_rest(self, into: memoryview) -> int:
-        """Copy all that is there to the front of *into*, and return how many bytes it was."""
-        self.gather()
-        with self.held.getbuffer() as view:
-            rest = view[self.cursor :]
-            into[: len(rest)] = rest
-            return len(rest)
+    def _since(self, index: int) -> bytes:
+        """Return a copy of the bytes of ``more`` from *index* of ``data + more`` on."""
+        # Both views are released before more is written to again.  (PyPy insists.)
+        with self.more.getbuffer() as view, view[index - len(self.data) :] as part:
+            return bytes(part)
 
-    # Messages begin
-
-    def drop_finished(self) -> None:
-        """Let go of the finished messages in the block, at the cost of copying the rest."""
-        if self.start:
-            self.block, self.start, self.cursor, self._searched, self.base = (
-                self.block[self.start :],
-                0,
-                self.cursor - self.start,
-                self._searched - self.start,
-                self.base + self.start,
-            )
+    # Messages begin and end
 
     def rewind(self) -> None:
-        """Go back to the current message's first byte, which is then in the block."""
-        if self.taken is not None:
-            self._join(join(self.taken))
-        elif self.start == len(self.block) and self.held.tell():
-            self._join()
-        self.cursor = self._searched = self.start
+        """Go back to the current message's first byte."""
+        if self.kept is not None:
+            self.join(join(self.kept))
+        self.pos = self.searched = self.start
+
+    def drop(self, size: int) -> None:
+        """Take the next *size* bytes from the current message's first on out of the stream."""
+        self.rewind()
+        if size >= self.size:  # all of them, which copies nothing
+            self.base, self.data, self.start, self.pos, self.searched, self.more = (
+                self.base + self.start + self.size, b"", 0, 0, 0, BytesIO(),
+            )  # fmt: skip
+            return
+        if size > len(self.data) - self.start:
+            self.join()
+        self.start = self.pos = self.searched = self.start + size
+
+    def release(self) -> None:
+        """Let go of the finished messages in ``data``."""
+        if self.start:
+            self.base, self.data, self.start, self.pos, self.searched = (
+                self.base + self.start, self.data[self.start :],
+                0, self.pos - self.start, self.searched - self.start,
+            )  # fmt: skip
 
     def clear(self, before: bytes) -> bytes:
-        """Take out every byte, *before* and then from the current message's first on.
+        """Take out *before*, and then everything from the current message's first byte on.
 
-        The stream then goes on where *before* began.
+        The stream continues where *before* began.
         """
         self.rewind()
-        data = before + self.read_rest()
-        self.block, self.cursor, self._searched = b"", 0, 0
-        self.base -= len(before)
+        data = before + self.data[self.start :] + self.more.getvalue()
+        self.base, self.data, self.start, self.pos, self.searched, self.more = (
+            self.base + self.start - len(before), b"", 0, 0, 0, BytesIO(),
+        )  # fmt: skip
         return data
 
-    # Bytes move from one piece to the next
+    # Bytes move from one place to the next
 
-    def _join(self, taken: bytes = b"") -> None:
-        """Make one block of all from the current message on."""
-        block = taken + self.block[self.start :] + self.held.getvalue()
-        moved = len(taken) - self.start
-        self.taken, self.block, self.held, self.start, self.cursor, self._searched, self.base = (
-            None if taken else self.taken,
-            block,
+    def join(self, kept: bytes = b"") -> None:
+        """Make one block of everything from the current message on."""
+        moved = len(kept) - self.start
+        self.data, self.more, self.base, self.start, self.pos, self.searched, self.kept = (
+            kept + self.data[self.start :] + self.more.getvalue(),  # copies nothing to nothing
             BytesIO(),
-            0,
-            self.cursor + moved,
-            self._searched + moved,
             self.base - moved,
+            0,
+            self.pos + moved,
+            self.searched + moved,
+            None if kept else self.kept,
         )
 
     def gather(self, size: int = 1) -> None:
-        """Move the rest of the block to the front of ``held``, to gather *size* bytes there."""
-        if not self.block:
+        """Move the rest of ``data`` to the front of ``more``, where *size* bytes are awaited."""
+        if not self.data:
             return
-        long = size >= LARGE_PIECE or self.cursor - self.start >= _LONG_MESSAGE
-        cut = self.cursor if long else self.start
-        held = BytesIO()
-        held.write(self.block[cut:])
-        held.write(self.held.getvalue())
-        self.taken, self.block, self.held, self.start, self.cursor, self._searched, self.base = (
-            append(self.taken, self.block[self.start : cut]),
+        cut = self.pos if size >= LARGE or self.pos - self.start >= _LONG else self.start
+        more = BytesIO()
+        more.write(self.data[cut:])
+        more.write(self.more.getvalue())
+        self.kept, self.data, self.more, self.base, self.start, self.pos, self.searched = (
+            added(self.kept, self.data[self.start : cut]),
             b"",
-            held,
-            0,
-            self.cursor - cut,
-            self._searched - cut,
+            more,
             self.base + cut,
+            0,
+            self.pos - cut,
+            self.searched - cut,
         )
 
-    def _find(self, delimiter: bytes, limit: int) -> int:
-        """Return where in the block *delimiter* first is after the cursor; -1 if it is not.
 
-        What was searched before is skipped, but for the last bytes: it may have begun there.
-        """
-        size = len(delimiter)
-        searched = self._searched
-        end = self.cursor + limit + size
-        if self.block:
-            place = self.block.find(delimiter, searched, end)
-            if place < 0:
-                self._searched = max(searched, len(self.block) - size + 1)
-                if self.held.tell():
-                    self._join()
-                    return self._find(delimiter, limit)
-            return place
-        with self.held.getbuffer() as view:
-            new = bytes(view[searched:end])
-        place = new.find(delimiter)
-        if place < 0:
-            self._searched = max(searched, searched + len(new) - size + 1)
-            return -1
-        self._join()
-        return searched + place
-
-
-def append(pieces: Pieces, piece: bytes) -> Pieces:
+def added(pieces: Pieces, piece: bytes) -> Pieces:
     """Return *pieces* and then *piece*."""
     return (pieces, piece, size_of(pieces) + len(piece)) if piece else pieces
 
 
 def size_of(pieces: Pieces) -> int:
-    """Return the size of all *pieces*, in bytes."""
+    """Return the size of all *pieces*."""
     return 0 if pieces is None else pieces[2]
 
 

@@ -1,38 +1,39 @@
-"""Every exception that this package raises on its own account.
+"""The exceptions that this package raises.
 
     FramingError
-    ├── EncodeError               our side: this format cannot carry that message
+    ├── EncodeError               your side: the format cannot carry this message
     ├── DecodeError               the peer's side: these bytes break the format
-    │   ├── MessageTooLargeError  ... by a length above the limit
+    │   ├── BadMessageError       ... but the next message can still be found
+    │   ├── MessageTooLargeError  ... because a length is above the limit
     │   └── TruncatedDatagramError
     ├── EndOfStreamError          the stream ended cleanly, between two messages
     └── IncompleteMessageError    the stream ended inside a message
 
-Each class is also the built-in that fits it (``ValueError`` or ``EOFError``), pickles, and
-equals another of the same class, text and attributes.  What a socket raises (``OSError``,
-``TimeoutError``) passes through this package unchanged.
+Each class also subclasses the matching built-in (``ValueError`` or ``EOFError``), can be pickled,
+and compares equal by class, text and attributes.  Errors of the socket itself (``OSError``,
+``TimeoutError``) pass through unchanged.
 """
 
 from __future__ import annotations
 
-from typing import TypeVar
+import sys
+from typing import TYPE_CHECKING, Any, TypeVar
 
-__all__ = [
-    "DecodeError",
-    "EncodeError",
-    "EndOfStreamError",
-    "FramingError",
-    "IncompleteMessageError",
-    "MessageTooLargeError",
-    "TruncatedDatagramError",
-]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Long enough for every text of this package; what a peer sent may be longer.
+_LONGEST_TEXT = 400
 
 
 class FramingError(Exception):
-    """The base of every error below: ``except FramingError`` catches them all."""
+    """The base class of all exceptions below: ``except FramingError`` catches them all."""
 
-    # Attributes live in the instance's ``__dict__``: pickle restores it after calling the
-    # class with ``args``, so everything beside the text has a default.
+    # Attributes live in the instance's __dict__, which pickle restores after it has called the
+    # class with *args*.  So every argument after the text needs a default.
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(shortened(text, _LONGEST_TEXT))
 
     def __eq__(self, other: object) -> bool:
         if type(self) is not type(other):
@@ -44,20 +45,25 @@ class FramingError(Exception):
 
 
 class EncodeError(FramingError, ValueError):
-    """This format cannot carry that message; no byte of it has gone anywhere."""
+    """The format cannot carry this message.  No byte of it was sent."""
 
 
 class DecodeError(FramingError, ValueError):
-    """The received bytes break the format; nothing after them can be trusted.
+    """The received bytes break the format.
 
     Attributes:
-        offset: Where the offending message starts in the stream, in bytes.  The decoder
-            fills it in; ``None`` until then.
+        offset: Where the bad message starts in the stream, in bytes; filled in by the decoder,
+            ``None`` until then.
+        recoverable: Whether the next call continues behind the bad message.  If it is false,
+            nobody knows where the next message starts: close the connection.
     """
 
-    def __init__(self, text: str, *, offset: int | None = None) -> None:
+    recoverable: bool
+
+    def __init__(self, text: str = "", *, offset: int | None = None) -> None:
         super().__init__(text)
         self.offset = offset
+        self.recoverable = False
 
     def __str__(self) -> str:
         text = super().__str__()
@@ -66,8 +72,32 @@ class DecodeError(FramingError, ValueError):
         return f"{text} (in the message at byte {self.offset} of the stream)"
 
 
+class BadMessageError(DecodeError):
+    r"""One message is bad, and the next one can still be read.
+
+    For example, a line that is not valid UTF-8, or a payload that is not JSON.  The decoder
+    raises it once; the next call returns the next message.
+
+    >>> from framing import BadMessageError, LineFramer
+    >>> decoder = LineFramer().decoder().feed(b"caf\xe9\nnext\n")
+    >>> try:
+    ...     decoder.next_message()
+    ... except BadMessageError as error:
+    ...     print(error.recoverable)
+    True
+    >>> decoder.next_message()
+    'next'
+    """
+
+    def __init__(self, text: str = "", *, offset: int | None = None) -> None:
+        super().__init__(text, offset=offset)
+        self.recoverable = True
+
+
 class MessageTooLargeError(DecodeError):
     r"""A received message is larger than the limit.
+
+    It is recoverable only if the framer was made with ``oversize="skip"``.
 
     >>> from framing import LengthPrefixFramer, MessageTooLargeError
     >>> decoder = LengthPrefixFramer(max_size=1024).decoder()
@@ -78,10 +108,11 @@ class MessageTooLargeError(DecodeError):
     2147483647 is more than 1024
 
     Attributes:
-        size: The announced size, in payload bytes; ``None`` where it is not known, as
-            when no delimiter has come yet.
+        size: The announced size, in payload bytes; ``None`` if it is not known, for example
+            while no delimiter has been found.
         limit: The largest size allowed, in payload bytes.
         offset: As in :class:`DecodeError`.
+        recoverable: As in :class:`DecodeError`.
     """
 
     def __init__(
@@ -98,17 +129,19 @@ class MessageTooLargeError(DecodeError):
 
 
 class TruncatedDatagramError(DecodeError):
-    """A datagram was larger than the buffer that received it, and its rest is gone.
+    """A datagram was larger than the receive buffer, and the rest of it was lost.
+
+    The next datagram is not affected, so this error is recoverable.
 
     Attributes:
-        received: How many bytes of it came.
-        size: How many bytes it had; ``None`` where the system does not tell.
+        received: How many bytes of the datagram arrived.
+        size: How many bytes the datagram had; ``None`` if the system does not report it.
         offset: ``None``: a datagram has no place in a stream.
     """
 
     def __init__(
         self,
-        text: str = "the datagram was cut short",
+        text: str = "the datagram was truncated",
         *,
         received: int = 0,
         size: int | None = None,
@@ -116,10 +149,11 @@ class TruncatedDatagramError(DecodeError):
         super().__init__(text)
         self.received = received
         self.size = size
+        self.recoverable = True
 
 
 class EndOfStreamError(FramingError, EOFError):
-    """The stream ended cleanly, at the boundary between two messages."""
+    """The stream ended cleanly, between two messages."""
 
 
 class IncompleteMessageError(FramingError, EOFError):
@@ -133,9 +167,9 @@ class IncompleteMessageError(FramingError, EOFError):
     the stream ended after 6 bytes of a message of 9
 
     Attributes:
-        received: How many bytes of the message came, counted on the wire.
-        expected: How many bytes the whole message has on the wire; ``None`` where what
-            came does not tell.
+        received: How many bytes of the message arrived, length field and delimiter included.
+        expected: How many bytes the whole message has on the wire; ``None`` if that is not
+            known.
     """
 
     def __init__(
@@ -150,11 +184,44 @@ class IncompleteMessageError(FramingError, EOFError):
         self.expected = expected
 
 
-_E = TypeVar("_E", bound=FramingError)
+E = TypeVar("E", bound=FramingError)
 
 
-def fresh_copy(error: _E) -> _E:
-    """Return an equal error that has not been raised yet, so holds no traceback."""
+def fresh_copy(error: E) -> E:
+    """Return an equal error that has not been raised yet, so it holds no traceback."""
     copy = type(error).__new__(type(error), *error.args)
     copy.__dict__.update(error.__dict__)
+    copy.__cause__ = error.__cause__
     return copy
+
+
+def shortened(text: str, most: int = 80) -> str:
+    """Return *text*, which may hold what a peer sent, in at most *most* characters."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def is_from_signal_handler(error: BaseException) -> bool:
+    """Return whether a signal handler raised *error*, and not the code that it interrupted.
+
+    A handler may raise anything, a ``TimeoutError`` of ``signal.alarm`` for example.  Such an
+    exception passes through unchanged: neither the peer nor the author of a format caused it.
+    """
+    handlers = set(_handler_codes())
+    traceback = error.__traceback__
+    while traceback is not None and handlers:
+        if traceback.tb_frame.f_code in handlers:
+            return True
+        traceback = traceback.tb_next
+    return False
+
+
+def _handler_codes() -> Iterator[Any]:
+    """Yield the code objects of the installed signal handlers."""
+    signal: Any = sys.modules.get("signal")  # without it, there are no handlers in Python
+    for number in signal.valid_signals() if signal else ():
+        handler = signal.getsignal(number)
+        if callable(handler) and not isinstance(handler, int):
+            handler = getattr(handler, "func", handler)  # functools.partial
+            function = handler if hasattr(handler, "__code__") else type(handler).__call__
+            function = getattr(handler, "__func__", function)
+            yield getattr(function, "__code__", None)

@@ -1,35 +1,35 @@
-r"""What a wire format's ``read_message`` asks for: a number of bytes, or all up to a delimiter.
+r"""What ``read_message`` may ask for: some bytes, all bytes up to a delimiter, or to skip some.
 
-A request knows how to be met from a :class:`~framing.buffer.StreamBuffer`, and what is missing
-where it cannot be met yet.
+A request is a value.  The decoder looks at it to find out how many bytes are missing, so it also
+decides how far ``recv_msg`` may read.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
-from typing import TYPE_CHECKING, TypeVar
-
-from .errors import MessageTooLargeError
+from functools import lru_cache
+from typing import TYPE_CHECKING, TypeVar, Union
 
 if TYPE_CHECKING:
-    from .buffer import StreamBuffer
+    from typing import Literal
 
-__all__ = ["ReadExactly", "ReadUntil", "Steps"]
+    from .errors import MessageTooLargeError
 
 M = TypeVar("M")
 
 
 class ReadExactly:
-    """What ``read_message`` yields to be given the next *size* bytes.
+    """Ask for the next *size* bytes.
 
-    They are what ``yield`` returns, once all of them have come::
+    ``yield`` returns them once all of them have arrived::
 
         payload = yield ReadExactly(size, last=True)
 
     Args:
-        size: How many, 0 or more.
-        last: Whether the message ends with them.  An :class:`IncompleteMessageError` can then
-            tell how many bytes the message should have had.
+        size: How many bytes, 0 or more.
+        last: Whether the message ends with them.  If so, an :class:`IncompleteMessageError`
+            can say how many bytes the message should have had.
 
     Raises:
         ValueError: *size* is negative.
@@ -37,7 +37,7 @@ class ReadExactly:
 
     __slots__ = ("last", "size")
 
-    def __init__(self, size: int, *, last: bool = False) -> None:
+    def __init__(self, size: int, last: bool = False) -> None:
         if size < 0:
             raise ValueError(f"expected a size of 0 or more, not {size}")
         self.size = size
@@ -46,116 +46,149 @@ class ReadExactly:
     def __repr__(self) -> str:
         return f"ReadExactly({self.size}, last={self.last})"
 
-    def _take(self, buffer: StreamBuffer, _ended: bool) -> bytes | None:
-        return buffer.read_exactly(self.size)
-
-    def _missing(self, buffer: StreamBuffer) -> int:
-        return self.size - buffer.available
-
-    def _missing_at_least(self, buffer: StreamBuffer) -> int:
-        return self._missing(buffer)
-
-    def _wire_size(self, buffer: StreamBuffer) -> int | None:
-        return buffer.read + self.size if self.last else None
-
 
 class ReadUntil:
-    r"""What ``read_message`` yields to be given the bytes before a delimiter.
+    r"""Ask for the bytes before a delimiter.
 
-    The delimiter is read as well, but not given::
+    The delimiter is read as well, but not returned::
 
-        digits = yield ReadUntil(b":", limit=7)     # b"5" of b"5:hello,"
+        digits = yield ReadUntil(b":", limit=7)             # b"5" of b"5:hello,"
+        line = yield ReadUntil((b"\r\n", b"\n"), limit=80)  # whichever comes first
+
+    Of several delimiters, the one that begins first counts, and of two that begin at the same
+    byte the longer one, however the stream was cut.
 
     Args:
-        delimiter: One byte or more.
-        limit: The largest number of bytes before the delimiter.  More of them are a
-            :class:`MessageTooLargeError`, raised as soon as the bytes cannot lead to less.
-        limit_name: What the user sets to change the limit, for the error's text.
-        optional: Bytes that belong to the delimiter where they stand right before it, as
-            ``b"\r"`` does to ``b"\n"``.
-        or_end: Whether the end of the stream serves as a delimiter too.
+        delimiter: One byte or more, or a tuple of several delimiters.
+        limit: The largest number of bytes before the delimiter.  If there are more, the message
+            is a :class:`MessageTooLargeError`.
+        or_end: Whether the end of the stream counts as a delimiter too.
+        oversize: ``"error"``, or ``"skip"`` to continue behind the delimiter of a message that
+            is too large.
+        limit_name: The option that sets the limit, for the text of the error.
 
     Raises:
-        ValueError: *delimiter* is empty, or *limit* is negative.
+        ValueError: There is no delimiter, or an empty one, or *limit* is negative.
     """
 
-    __slots__ = ("delimiter", "limit", "limit_name", "optional", "or_end")
+    __slots__ = ("delimiter", "limit", "limit_name", "or_end", "oversize")
 
     def __init__(
         self,
-        delimiter: bytes,
+        delimiter: bytes | tuple[bytes, ...],
         *,
         limit: int,
-        limit_name: str = "",
-        optional: bytes = b"",
         or_end: bool = False,
+        oversize: Literal["error", "skip"] = "error",
+        limit_name: str = "",
     ) -> None:
-        if not delimiter:
-            raise ValueError("expected a delimiter of one byte or more, not an empty one")
         if limit < 0:
             raise ValueError(f"expected a limit of 0 or more, not {limit}")
+        if not delimiter or not (type(delimiter) is bytes or all(delimiter)):
+            raise ValueError("expected delimiters of one byte or more, not an empty one")
         self.delimiter = delimiter
         self.limit = limit
-        self.limit_name = limit_name
-        self.optional = optional
         self.or_end = or_end
+        self.oversize = oversize
+        self.limit_name = limit_name
 
     def __repr__(self) -> str:
-        options = f"limit={self.limit}, optional={self.optional!r}, or_end={self.or_end}"
-        return f"ReadUntil({self.delimiter!r}, {options})"
+        return f"ReadUntil({self.delimiter!r}, limit={self.limit}, or_end={self.or_end})"
 
-    def _take(self, buffer: StreamBuffer, ended: bool) -> bytes | None:
-        data = buffer.read_until(self.delimiter, self.limit + len(self.optional))
-        if data is not None:
-            data = data.removesuffix(self.optional)
-            if len(data) > self.limit:
-                raise self._too_large()
-            return data
-        at_end = ended and self.or_end
-        if buffer.available > self.limit:
-            begun = 0 if at_end else self._begun(buffer)
-            if buffer.available - begun > self.limit:
-                raise self._too_large()
-        return buffer.read_rest() if at_end else None
+    @property
+    def longest(self) -> int:
+        """The size of the longest delimiter."""
+        delimiter = self.delimiter
+        return max(map(len, delimiter)) if isinstance(delimiter, tuple) else len(delimiter)
 
-    def _begun(self, buffer: StreamBuffer) -> int:
-        """Return how many of the last bytes may be the beginning of the delimiter."""
-        whole = self.optional + self.delimiter
-        last = buffer.last(len(whole) - 1)
-        return max(overlap(last, whole), overlap(last, self.delimiter))
+    def find(self, data: bytes, start: int, stop: int, ended: bool) -> tuple[int, int]:
+        """Return where the first delimiter in ``data[start:stop]`` begins and ends.
 
-    def _missing(self, buffer: StreamBuffer) -> int:
-        size = len(self.delimiter)
-        return size - overlap(buffer.last(size - 1), self.delimiter)
+        If there is none, or the bytes after *data* decide which one it is, return the index
+        before which none begins, and 0.
+        """
+        longest = self.longest
+        if not isinstance(self.delimiter, tuple):
+            begin = data.find(self.delimiter, start, stop)
+            if begin >= 0:
+                return begin, begin + longest
+        elif match := _pattern(self.delimiter).search(data, start, stop):
+            begin = match.start()
+            undecided = len(data) - self.begun(data[max(start, len(data) - longest + 1) :])
+            if ended or begin < undecided:
+                return begin, match.end()
+            return undecided, 0
+        return max(start, stop - longest + 1), 0
 
-    def _missing_at_least(self, _buffer: StreamBuffer) -> int:
-        return 1
+    def begun(self, data: bytes) -> int:
+        """Return how many of the last bytes of *data* may be the beginning of a delimiter."""
+        return max(_overlap(data, each) for each in self._delimiters)
 
-    def _wire_size(self, _buffer: StreamBuffer) -> None:
-        return None
+    def missing(self, tail: bytes) -> int:
+        """Return how many bytes a delimiter lacks at least, if the unread bytes end with *tail*."""
+        return min(len(each) - _overlap(tail, each) for each in self._delimiters)
 
-    def _span(self, buffer: StreamBuffer, ahead: bytes) -> int:
-        """Return how many of the bytes *ahead*, which come next, this request covers."""
-        last = buffer.last(len(self.delimiter) - 1)
-        place = (last + ahead).find(self.delimiter)
-        return len(ahead) if place < 0 else place + len(self.delimiter) - len(last)
-
-    def _too_large(self) -> MessageTooLargeError:
-        name = f" ({self.limit_name}={self.limit})" if self.limit_name else ""
-        return MessageTooLargeError(
-            f"expected {self.delimiter!r} after at most {self.limit} bytes{name},"
-            " and more have come",
-            limit=self.limit,
-        )
+    @property
+    def _delimiters(self) -> tuple[bytes, ...]:
+        return self.delimiter if isinstance(self.delimiter, tuple) else (self.delimiter,)
 
 
-def overlap(data: bytes, delimiter: bytes) -> int:
+@lru_cache
+def _pattern(delimiters: tuple[bytes, ...]) -> re.Pattern[bytes]:
+    # Of alternatives that match at the same place, re takes the first: the longest.
+    return re.compile(b"|".join(map(re.escape, sorted(delimiters, key=len, reverse=True))))
+
+
+class Skip:
+    """Drop the first *n* bytes that were read for this message, and begin anew behind them.
+
+    They belong to no message.  This is how a format ignores filler, or looks for the next good
+    message after garbage::
+
+        if crc != expected:
+            yield Skip(1)  # look again, from the second byte on
+
+    Nothing is sent back: the decoder begins a new ``read_message()``, from the first byte that
+    was not dropped.  If the stream ends right there, that is a clean end.
+
+    Args:
+        n: How many bytes, from 1 to the number that was read; all of them by default.
+
+    Raises:
+        ValueError: *n* is less than 1.
+    """
+
+    __slots__ = ("n",)
+
+    def __init__(self, n: int | None = None) -> None:
+        if n is not None and n < 1:
+            raise ValueError(f"expected to skip 1 byte or more, not {n}")
+        self.n = n
+
+    def __repr__(self) -> str:
+        return f"Skip({'' if self.n is None else self.n})"
+
+
+class Refuse:
+    """Raise *error* for this message, and discard its next *size* bytes as they arrive.
+
+    For ``oversize="skip"``: the built-in formats yield it.
+    """
+
+    __slots__ = ("error", "size")
+
+    def __init__(self, error: MessageTooLargeError, size: int) -> None:
+        self.error = error
+        self.size = size
+
+
+Steps = Generator[Union[ReadExactly, ReadUntil, Skip, Refuse], bytes, M]
+"""The type of ``read_message``: it yields requests, is sent bytes, and returns the message."""
+
+
+def _overlap(data: bytes, delimiter: bytes) -> int:
     """Return the size of the longest suffix of *data* that is a proper prefix of *delimiter*."""
     for size in range(min(len(data), len(delimiter) - 1), 0, -1):
         if data.endswith(delimiter[:size]):
             return size
     return 0
-
-
-Steps = Generator[ReadExactly | ReadUntil, bytes, M]
-"""The type of ``read_message``: yields requests, is sent bytes, returns the message."""

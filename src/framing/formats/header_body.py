@@ -14,13 +14,13 @@ from collections import Counter
 from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .errors import DecodeError, EncodeError
+from ..errors import DecodeError, EncodeError
 from .fields import LengthField
-from .framer import Framer, check_limit, payload_view
-from .requests import ReadExactly
+from ..framer import Framer, check_limit, payload_view
+from ..requests import ReadExactly
 
 if TYPE_CHECKING:
-    from .requests import Steps
+    from ..requests import Steps
 
 __all__ = ["HeaderBodyFramer", "HeaderMessage"]  # HeadFramer is for this package
 

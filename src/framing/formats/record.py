@@ -3,7 +3,7 @@ r"""Records of one fixed layout, a ``struct`` format.
     +-- number --+------ name ------+-- flag --+      "!H8sb"
     |   00 07    |  a l i c e 0 0 0 |    01    |
 
-No length and no delimiter: every message has the same size, and that is all a reader needs.
+There is no length and no delimiter: every message has the same size.
 """
 
 from __future__ import annotations
@@ -11,18 +11,16 @@ from __future__ import annotations
 from struct import error as StructError
 from typing import TYPE_CHECKING, Any
 
-from .errors import EncodeError
+from ..errors import EncodeError
 from .fields import portable_struct
-from .framer import BATCH_SIZE, Framer
-from .requests import ReadExactly
+from ..framer import Framer
+from ..requests import ReadExactly
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from struct import Struct
 
-    from .requests import Steps
-
-__all__ = ["StructFramer"]
+    from ..requests import Steps
 
 
 class StructFramer(Framer[tuple[Any, ...]]):
@@ -39,7 +37,7 @@ class StructFramer(Framer[tuple[Any, ...]]):
         format: A ``struct`` format with its byte order, such as ``"!H8sb"``.
 
     Raises:
-        ValueError: *format* is no portable ``struct`` format, or has no size.
+        ValueError: *format* is not a portable ``struct`` format, or has no bytes.
 
     >>> from framing import StructFramer
     >>> StructFramer("!H8sb").encode((7, b"alice", 1))
@@ -60,9 +58,6 @@ class StructFramer(Framer[tuple[Any, ...]]):
     def _options(self) -> dict[str, Any]:
         return {"format": self.format}  # max_size follows from it
 
-    def _window(self) -> int:
-        return BATCH_SIZE  # whatever it holds, a record is not too large
-
     def encode_parts(self, message: tuple[Any, ...]) -> tuple[bytes]:
         """Return the record of *message*.
 
@@ -72,7 +67,7 @@ class StructFramer(Framer[tuple[Any, ...]]):
 
         Raises:
             EncodeError: *message* does not fit *format*, or would come back changed.
-            TypeError: *message* is no tuple.
+            TypeError: *message* is not a tuple.
         """
         if not isinstance(message, tuple):
             raise TypeError(f"expected a tuple of values, not {type(message).__name__}")
@@ -93,13 +88,13 @@ class StructFramer(Framer[tuple[Any, ...]]):
         """Read one record."""
         return self._struct.unpack((yield ReadExactly(self._struct.size, last=True)))
 
-    def read_batch(
-        self, block: bytes, start: int, stop: int
+    def split_block(
+        self, data: bytes, start: int, stop: int
     ) -> tuple[Iterator[tuple[Any, ...]], int, int]:
-        """Read the records in ``block[start:stop]`` at once."""
+        """Split a block into records: see :attr:`Framer.split_block`."""
         size = self._struct.size
         end = stop - (stop - start) % size
-        return self._struct.iter_unpack(memoryview(block)[start:end]), end, size
+        return self._struct.iter_unpack(memoryview(data)[start:end]), end, end + size - stop
 
 
 def _is_same(sent: object, received: object) -> bool:

@@ -1,0 +1,1 @@
+"""The built-in wire formats, one module each."""

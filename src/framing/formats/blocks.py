@@ -1,0 +1,70 @@
+r"""Fast ways to cut a block of bytes at its delimiters.
+
+``bytes.split`` looks for one byte without ``memchr``, and for two more slowly still.  BytesIO looks
+for a line break at the memory's speed, but takes longer for short lines.  So the first line of a
+block decides which one is used.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from itertools import repeat
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_LONG_LINE = 192
+
+
+def has_long_lines(block: bytes, start: int) -> bool:
+    """Return whether the first line from *start* on is a long one."""
+    return block.find(b"\n", start, start + _LONG_LINE) < 0
+
+
+def split(block: bytes, delimiter: bytes) -> list[bytes]:
+    r"""Return ``block.split(delimiter)``, in a fifth of the time for long lines and ``\r\n``."""
+    if delimiter != b"\r\n" or not has_long_lines(block, 0):
+        return block.split(delimiter)
+    *lines, rest = *BytesIO(block).readlines(), b""
+    if lines and not lines[-1].endswith(delimiter):
+        rest = lines.pop()
+    if not all(map(bytes.endswith, lines, repeat(delimiter))):
+        return block.split(delimiter)  # some line breaks are not delimiters
+    return [*map(bytes.removesuffix, lines, repeat(delimiter)), rest]
+
+
+class Lines(map):  # type: ignore[type-arg]  # Python 3.10 has no map[bytes]
+    """The lines of a block, cut as they are taken.
+
+    The lines of a list would not stay in the processor's nearest cache.
+    """
+
+    file: BytesIO
+    size: int
+
+    def __length_hint__(self) -> int:
+        # Too many, but 0 after the last line, and 1 only before a last line that is empty.
+        return self.size - self.file.tell()
+
+
+def lines_of(block: bytes) -> Lines:
+    r"""Return the lines of *block*, which ends with ``\n``, without their line breaks."""
+    file = BytesIO(block)
+    lines = Lines(bytes.removesuffix, file, repeat(b"\n"))
+    lines.file, lines.size = file, len(block)
+    return lines
+
+
+def texts_of(block: bytes) -> Lines:
+    r"""Return the lines of *block*, which is ASCII, as text without ``\n`` or ``\r\n``."""
+    lines = lines_of(block)
+    stripped = map(bytes.removesuffix, lines, repeat(b"\r")) if b"\r" in block else lines
+    texts = Lines(bytes.decode, stripped)
+    texts.file, texts.size = lines.file, lines.size
+    return texts
+
+
+def has_longer(block: bytes, delimiter: bytes, size: int) -> bool:
+    """Return whether more than *size* bytes are in front of some *delimiter* in *block*."""
+    return len(block) > size and max(map(len, block.split(delimiter))) > size
