@@ -4,26 +4,37 @@ TCP delivers a stream, not messages: two sends can arrive as one recv, and one s
 This package puts the boundaries back::
 
     framing.send_msg(sock, b"hello")
-    message = framing.recv_msg(sock)     # b"hello", whole, and nothing after it
+    message = framing.recv_msg(sock)     # b"hello": a whole message, and nothing after it
 
-A *framer* is a wire format, and both functions take one as ``framer=``:
+A *framer* is a wire format.  Both functions take one as ``framer=``:
 
     LengthPrefixFramer("!I")    length, payload: bytes (the default)
     DelimiterFramer(b"\n")      payload, delimiter: bytes
     LineFramer()                lines of text: str
+    JsonFramer()                JSON inside another format: any JSON value
     HeaderBodyFramer()          a JSON header, a body: HeaderMessage(header, body)
     StructFramer("!H8sb")       records of fixed size: tuple
 
-An app that owns its connection makes a MessageSocket of it, which is faster, and which many
-threads may share::
+and NetstringFramer, VarintFramer, ContentLengthFramer and CodecFramer.
 
-    with framing.connect(("127.0.0.1", 9000)) as messages:
-        messages.send(b"hello")
-        for message in messages:         # until the clean end
+An app makes a MessageSocket of its connection.  That is faster, and threads may share it::
+
+    with framing.connect(("127.0.0.1", 9000)) as conn:
+        conn.send(b"hello")
+        for message in conn:             # until the clean end
             ...
 
-Without a socket, a framer encodes a message and a *decoder* takes a stream apart, however it
-is cut:
+A server calls a function with a MessageSocket for each client::
+
+    def echo(conn):
+        for message in conn:
+            conn.send(message)
+
+    with framing.serve(echo, ("127.0.0.1", 9000)) as server:
+        server.serve_forever()
+
+Without a socket, a framer encodes a message and a *decoder* takes a stream apart, however it is
+cut:
 
     >>> import framing
     >>> framer = framing.LengthPrefixFramer()
@@ -35,23 +46,31 @@ is cut:
     >>> list(decoder.feed(b"llo"))
     [b'hello']
 
-What goes wrong is a FramingError: EncodeError for a message that a format cannot carry,
-DecodeError for bytes that break it, EndOfStreamError when the peer has closed between two
-messages, IncompleteMessageError when it has inside one.  The socket's own errors, TimeoutError
-among them, pass through; after a timeout, the next call goes on where the last one stopped.
+Errors are FramingErrors: EncodeError for a message that a format cannot carry, DecodeError for
+bytes that break it, EndOfStreamError if the peer has closed between two messages,
+IncompleteMessageError if it has inside one.  The socket's own errors, such as TimeoutError, pass
+through; after a timeout, the next call continues where the last one stopped.
 
-Who writes a server with socketserver derives from framing.server.MessageRequestHandler; files
-of any size are sent and received by framing.files.send_file and recv_file.  A wire format of
-your own is a class with two methods: see framing.Framer.
-
-UDP keeps the boundaries of messages.  What else it does to them, open_datagram, send_datagram,
-recv_datagram and request_datagram take care of.
+To send and receive files, use framing.files.  For asyncio, use framing.aio.  To write a wire
+format of your own, subclass Framer.  UDP keeps message boundaries; the datagram functions handle
+its other pitfalls.
 """
 
-import sys
+from __future__ import annotations
+
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .buffer import Buffer
+from .datagram import (
+    Datagram,
+    join_multicast,
+    leave_multicast,
+    open_datagram,
+    recv_datagram,
+    request_datagram,
+    send_datagram,
+)
 from .decoder import Decoder
 from .errors import (
     BadMessageError,
@@ -70,5 +89,71 @@ from .formats.lines import LineFramer
 from .formats.record import StructFramer
 from .framer import Framer
 from .requests import ReadExactly, ReadUntil, Skip, Steps
+from .sockets.functions import recv_msg, send_msg
+from .sockets.message_socket import MessageSocket, connect
+
+if TYPE_CHECKING:
+    from . import aio as aio
+    from . import files as files
+    from . import server as server
+    from . import testing as testing
+    from .server import serve
+
+__all__ = [
+    "BadMessageError",
+    "Buffer",
+    "Datagram",
+    "DecodeError",
+    "Decoder",
+    "DelimiterFramer",
+    "EncodeError",
+    "EndOfStreamError",
+    "Framer",
+    "FramingError",
+    "HeaderBodyFramer",
+    "HeaderMessage",
+    "IncompleteMessageError",
+    "LengthPrefixFramer",
+    "LineFramer",
+    "MessageSocket",
+    "MessageTooLargeError",
+    "ReadExactly",
+    "ReadUntil",
+    "Skip",
+    "Steps",
+    "StructFramer",
+    "TruncatedDatagramError",
+    "connect",
+    "join_multicast",
+    "leave_multicast",
+    "open_datagram",
+    "recv_datagram",
+    "recv_msg",
+    "request_datagram",
+    "send_datagram",
+    "send_msg",
+    "serve",
+]
 
 __version__ = "0.2.0"
+
+# Loaded when they are first used, since they need modules that most programs do not.
+_LAZY = ("aio", "files", "server", "testing")
+
+
+def __getattr__(name: str) -> Any:
+    if name == "serve":
+        return import_module(".server", __name__).serve
+    if name in _LAZY:
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_LAZY, "__version__"])
+
+
+# Public classes and functions say "framing." in tracebacks and reprs.
+for _name in __all__:
+    if hasattr(globals().get(_name), "__module__"):
+        globals()[_name].__module__ = __name__

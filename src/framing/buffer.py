@@ -101,14 +101,14 @@ class StreamBuffer:
                 self.base + start, self.data[start:] + data, 0, 0, 0,
             )  # fmt: skip
 
-    def feed_from(self, receive: Callable[[int, int], bytes], size: int, flags: int) -> int:
-        """Keep what ``receive(size, flags)`` returns, and return how many bytes that was.
+    def feed_from(self, receive: Callable[..., bytes], *args: int) -> int:
+        """Keep what ``receive(*args)`` returns, and return how many bytes that was.
 
         A signal handler can only run between two steps of the interpreter, and receiving and
         keeping are one step here: ``map`` calls *receive* while the bytes are being stored.  If
         *receive* is a C function, as ``recv`` of a plain socket is, no byte can get lost.
         """
-        received = map(receive, (size,), (flags,))
+        received = map(receive, *zip(args))  # noqa: B905
         if self.size:
             before = self.more.tell()
             self.more.writelines(received)
@@ -216,6 +216,15 @@ class StreamBuffer:
         if size > len(self.data) - self.start:
             self.join()
         self.start = self.pos = self.searched = self.start + size
+
+    def take_first(self, size: int) -> bytes:
+        """Take the first *size* bytes from the current message's first byte on out of the stream."""
+        self.rewind()
+        if size > len(self.data) - self.start:
+            self.join()
+        end = self.start + size
+        part, self.start, self.pos, self.searched = self.data[self.start : end], end, end, end
+        return part
 
     def release(self) -> None:
         """Let go of the finished messages in ``data``."""

@@ -143,19 +143,34 @@ class Decoder(Generic[M]):
                 self._buffer.feed(memoryview(data).tobytes())
         return self
 
-    def feed_from(self, receive: Callable[[int, int], bytes], size: int, flags: int = 0) -> int:
-        """Keep what ``receive(size, flags)`` returns, and return how many bytes that was.
+    def feed_from(self, receive: Callable[..., bytes], *args: int) -> int:
+        """Keep what ``receive(*args)`` returns, and return how many bytes that was.
 
         If *receive* is a C function, an exception out of a signal handler loses no byte.
         """
-        return self._buffer.feed_from(receive, size, flags)
+        return self._buffer.feed_from(receive, *args)
 
     def feed_eof(self) -> None:
         """Report the end of the stream.  A second call changes nothing."""
         self._ended = True
 
+    # A body may follow a message, and be received past the decoder
+
+    def expect_body(self, size: int, start: int) -> None:
+        """Discard the next *size* bytes before the next message, unless they are taken.
+
+        Args:
+            size: Of the body behind the message that was just taken.
+            start: Where that message starts in the stream.
+        """
+        self._rest = _Rest(start, self._buffer.offset + size, None)
+
+    def take_body(self) -> bytes:
+        """Return the bytes of the body that have been fed."""
+        return self._buffer.take_first(min(self.rest, self._buffer.size))
+
     def skip(self, size: int) -> None:
-        """Count *size* bytes as received that came by another way: a file's, into its buffer."""
+        """Count *size* bytes as received that came by another way, into a file's buffer."""
         self._buffer.base += size
 
     # Messages go out
@@ -170,7 +185,7 @@ class Decoder(Generic[M]):
             DecodeError: The next bytes break the format.
             IncompleteMessageError: The stream has ended inside a message.
         """
-        return chain.from_iterable(iter(self._next_batch, None))
+        return chain.from_iterable(iter(self._batch_or_error, None))
 
     def next_message(self) -> M | None:
         """Return the next message, or ``None`` when more bytes are needed.
@@ -180,18 +195,23 @@ class Decoder(Generic[M]):
             DecodeError: The next bytes break the format.
             IncompleteMessageError: The stream has ended inside a message.
         """
-        for message in self._ready:
-            return message
-        ready = self._next_batch()
-        if ready is None:
-            if self._ended:
-                raise EndOfStreamError("the stream has ended, and there are no more messages")
-            return None
-        if length_hint(ready) == 1:
-            # One step, which keeps nothing of a message that may be large.
-            (message,), self._ready, self._batch = ready, _NOTHING, _NO_BATCH
-            return message
-        return next(ready)
+        while True:
+            for message in self._ready:
+                return message
+            if not self.decode():
+                return None
+
+    def decode(self) -> bool:
+        """Make messages ready, and return whether there are any; false: more bytes are needed.
+
+        Raises:
+            FramingError: As :meth:`next_message`.
+        """
+        if self._next_batch() is not None:
+            return True
+        if self._ended:
+            raise EndOfStreamError("the stream has ended, and there are no more messages")
+        return False
 
     @property
     def ready(self) -> Iterator[M]:
@@ -204,6 +224,12 @@ class Decoder(Generic[M]):
         if self._error is not None:
             raise self._take(self._error)
         return self._ready
+
+    def _batch_or_error(self) -> Iterator[M] | None:
+        try:
+            return self._next_batch()
+        except BaseException as error:
+            return raising(error)
 
     def _take(self, error: FramingError) -> FramingError:
         """Return *error* to be raised.  It will not come again if it is recoverable."""
@@ -225,6 +251,11 @@ class Decoder(Generic[M]):
         return self._ended
 
     @property
+    def has_failed(self) -> bool:
+        """Whether an error was raised that is not recoverable."""
+        return self._has_failed
+
+    @property
     def is_idle(self) -> bool:
         """Whether the decoder is between two messages, and holds no byte of the next one."""
         return not (length_hint(self._ready) or self._buffer.size or self._rest or self._error)
@@ -233,6 +264,11 @@ class Decoder(Generic[M]):
     def offset(self) -> int:
         """Where the next message that is not ready starts in the stream, in bytes."""
         return self._buffer.offset
+
+    @property
+    def bytes_buffered(self) -> int:
+        """How many bytes there are from the first message that is not ready on."""
+        return self._buffer.size
 
     @property
     def rest(self) -> int:
@@ -294,6 +330,59 @@ class Decoder(Generic[M]):
         if self._rest is not None:
             return self._rest.until
         return self._reading and self._reading.request
+
+    # Bytes outside the format
+
+    def take_exactly(self, size: int) -> bytes | None:
+        """Return the next *size* bytes as they are; ``None`` when more bytes are needed.
+
+        They start at the first message that was not taken.
+
+        Raises:
+            EndOfStreamError: The stream has ended before the first of them.
+            IncompleteMessageError: The stream has ended before the last of them.
+        """
+        buffer = self._buffer
+        if self._rest is not None and not self._drain(self._rest):
+            if isinstance(self._error, IncompleteMessageError):
+                raise fresh_copy(self._error)
+            return None
+        if length_hint(self._ready) or self._error is not None or self._reading is not None:
+            self.switch(self._framer)
+        if buffer.size >= size:
+            return buffer.take_first(size)
+        if self._ended:
+            if not buffer.size:
+                raise EndOfStreamError(f"the stream ended before the {size} bytes")
+            raise IncompleteMessageError(
+                f"the stream ended after {buffer.size} of {size} bytes",
+                received=buffer.size,
+                expected=size,
+            )
+        buffer.gather(size)
+        return None
+
+    def untake(self, message: M) -> None:
+        """Make *message*, the one that was taken last, ready again."""
+        self._ready = iter([message, *self._ready])
+
+    @property
+    def last_piece(self) -> int | None:
+        """The size of the piece that ends the current message, if that is waited for."""
+        request = self._request
+        return request.size if isinstance(request, ReadExactly) and request.last else None
+
+    def copy_piece(self, into: memoryview) -> int:
+        """Copy what has come of that piece, and return how many bytes that was."""
+        data = self._buffer.last(self._buffer.unread)
+        into[: len(data)] = data
+        return len(data)
+
+    def finish_message(self, elsewhere: int) -> None:
+        """Count the current message as taken: its last *elsewhere* bytes came by another way."""
+        self._reading, self._wanted = None, 0
+        self._buffer.drop(self._buffer.size)
+        self._buffer.base += elsewhere
 
     # Bytes are taken back
 
@@ -603,6 +692,16 @@ class Decoder(Generic[M]):
             self._buffer.rewind()
         self._after = after
         return found
+
+
+def raising(error: BaseException) -> Iterator[Any]:
+    """Raise *error* when the first item is asked for.
+
+    ``chain`` ends for good if the iterator that it takes its iterators from raises, and would then
+    look like a clean end.  If one of those iterators raises, it continues with the next.
+    """
+    raise error
+    yield
 
 
 class _Oversize(Exception):

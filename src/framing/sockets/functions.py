@@ -1,0 +1,213 @@
+"""``send_msg`` and ``recv_msg``: one whole message over any connected stream.
+
+This is the loop that everybody writes, made right.  Between two calls nothing is read ahead and
+nothing is kept back, so the functions mix with everything else that uses the socket.  Inside a
+message it is different: if a timeout cuts a call short, the bytes that have arrived are kept
+beside the socket (see ``beside``), and the next call continues from there.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from ..formats.length_prefix import LengthPrefixFramer
+from ..framer import check_is_framer
+from .beside import beside, explain, kept
+from .channel import NEVER, Deadline
+from .turn import Turn, is_own
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+    from typing import BinaryIO, TypeAlias
+
+    from ..buffer import Buffer
+    from ..formats.delimiter import DelimiterFramer
+    from ..framer import Framer
+
+    Stream: TypeAlias = Stream
+
+M = TypeVar("M")
+R = TypeVar("R")
+
+_DEFAULT = LengthPrefixFramer()
+_PREFIX_SIZE = (4,)
+_unpack = Struct(_DEFAULT.format).unpack
+# A larger payload is received in pieces, so that memory follows the bytes that arrive.
+_LARGE = 64 * 1024
+
+
+@overload
+def send_msg(
+    sock: Stream,
+    message: Buffer,
+    *,
+    framer: LengthPrefixFramer | DelimiterFramer = ...,
+) -> None: ...
+@overload
+def send_msg(sock: Stream, message: M, *, framer: Framer[M]) -> None: ...
+def send_msg(
+    sock: Stream, message: Any, *, framer: Framer[Any] = _DEFAULT
+) -> None:
+    r"""Send one whole message, as ``sendall`` sends bytes.
+
+    Threads that send on the same socket wait for each other, so messages never mix.  A large
+    message is not copied.
+
+    >>> import socket
+    >>> from framing import send_msg
+    >>> here, there = socket.socketpair()
+    >>> with here, there:
+    ...     send_msg(here, b"hello")
+    ...     there.recv(1024)  # what goes over the wire
+    b'\x00\x00\x00\x05hello'
+
+    Args:
+        sock: A connected, blocking stream socket.  Its timeout applies as in ``sendall``.  A
+            binary file will do too: a pipe, ``sys.stdout.buffer``, a serial port.
+        message: What *framer* carries; bytes by default.
+        framer: The wire format; by default a 4-byte big-endian length before the payload.
+
+    Raises:
+        EncodeError: *framer* cannot carry *message*.  Nothing was sent.
+        TypeError: *message* is not of the type that *framer* carries, or *sock* is not a socket
+            or a binary file.  Nothing was sent.
+        OSError: As the socket raised it; ``TimeoutError`` is one.
+        ConnectionError: An earlier ``send_msg`` on this socket failed in the middle of a
+            message, so the receiver could not know where this one starts.
+        ValueError: *sock* is not a stream socket.
+        RuntimeError: A signal handler called this while it was interrupting a ``send_msg`` on
+            the same socket.
+    """
+    try:
+        parts = framer.encode_parts(message)
+    except (AttributeError, TypeError):
+        check_is_framer(framer)
+        raise
+    state = kept.get(id(sock)) or beside(sock)
+    turn = state.sending
+    wire = parts[0] if len(parts) == 1 else None
+    if type(wire) is not bytes or not state.is_plain:
+        return _run(turn, sock, state.send, parts)
+    # The usual case: no other call has the turn, and one call of send() takes all of it.
+    try:
+        turn.free.pop()
+        sent = sock.send(wire)  # type: ignore[union-attr]
+        if sent < len(wire):
+            turn.refusal = turn.in_doubt  # until the rest is out
+            sock.sendall(wire[sent:])  # type: ignore[union-attr]
+            turn.refusal = None
+        turn.free.append(True)
+        if turn.waiting:
+            turn.wake()
+    except IndexError:  # another call has the turn, or none will
+        _run(turn, sock, state.send, parts)
+    except BaseException as error:
+        refusal, turn.refusal = turn.refusal, turn.in_doubt
+        if is_own(error):  # of send(), which then sent nothing; or of sendall()
+            turn.refusal = refusal
+            turn.give()
+        else:
+            turn.refuse()
+        raise explain(error, sock) from None
+
+
+@overload
+def recv_msg(sock: Stream) -> bytes: ...
+@overload
+def recv_msg(sock: Stream, *, framer: Framer[M]) -> M: ...
+def recv_msg(sock: Stream, *, framer: Framer[Any] = _DEFAULT) -> Any:
+    """Receive one whole message, and not one byte more.
+
+    If a timeout, a ``BlockingIOError`` or an ``SSLWantReadError`` cuts the call short, no data is
+    lost: the next call continues with the same message.  The same holds for Ctrl-C while the call
+    waits for bytes, but not on TLS: there, the next call raises ``ConnectionError`` rather than
+    misread the stream.
+
+    A delimiter is looked for in what the socket holds.  TLS cannot look ahead, so there it is
+    read byte by byte.  Threads that receive on the same socket wait for each other.
+
+    >>> import socket
+    >>> from framing import recv_msg, send_msg
+    >>> here, there = socket.socketpair()
+    >>> with here, there:
+    ...     send_msg(here, b"hello")
+    ...     send_msg(here, b"how are you?")
+    ...     recv_msg(there)
+    ...     recv_msg(there)
+    b'hello'
+    b'how are you?'
+
+    Args:
+        sock: A connected stream socket, blocking or not.  Its timeout covers each wait for
+            bytes, not the whole call; a ``MessageSocket`` has a timeout for the whole call.  A
+            binary file will do too: a pipe, ``sys.stdin.buffer``, a serial port.
+        framer: The wire format; by default a 4-byte big-endian length before the payload.
+
+    Returns:
+        The message, which is bytes by default.
+
+    Raises:
+        EndOfStreamError: The peer has closed the connection after a whole message, or before
+            the first.
+        IncompleteMessageError: The peer has closed the connection inside a message.
+        DecodeError: The received bytes break the format; :class:`MessageTooLargeError` and
+            :class:`BadMessageError` are two.  If it is recoverable, the next call continues
+            behind the bad message.
+        OSError: As the socket raised it; ``TimeoutError`` and ``BlockingIOError`` are two.
+        ConnectionError: An earlier call was interrupted where that may cost bytes.
+        ValueError: A message was received in part with another framer, or *sock* is not a
+            stream socket.
+        TypeError: *sock* is not a socket or a binary file, or *framer* is not a framer.
+        RuntimeError: A signal handler called this while it was interrupting a ``recv_msg`` on
+            the same socket.
+    """
+    state = kept.get(id(sock)) or beside(sock)
+    turn = state.receiving
+    if framer is not _DEFAULT:
+        check_is_framer(framer)
+        return _run(turn, sock, state.receive, framer)
+    prefix = payload = b""
+    try:
+        turn.free.pop()
+        if state.is_plain and state.decoder is None:
+            # The usual case: the length and the payload each come in one call of recv().  The
+            # first is stored in the step that receives it, so if this is interrupted while it
+            # waits for a message, it is known whether something has come.
+            for prefix in map(sock.recv, _PREFIX_SIZE):  # type: ignore[union-attr]
+                break
+            size = _unpack(prefix)[0] if len(prefix) == 4 else 0
+            if 0 < size <= _LARGE:
+                payload = sock.recv(size)  # type: ignore[union-attr]
+                if len(payload) == size:
+                    state.offset += 4 + size
+                    turn.free.append(True)
+                    if turn.waiting:
+                        turn.wake()
+                    return payload
+            state.keep(framer, prefix + payload, ended=not prefix)
+        turn.give()
+    except IndexError:  # another call has the turn, or none will
+        pass
+    except BaseException as error:
+        turn.refusal = turn.in_doubt
+        if not prefix or is_own(error):
+            if prefix:
+                state.keep(framer, prefix)
+            turn.refusal = None
+            turn.give()
+        else:
+            turn.refuse()
+        raise explain(error, sock) from None
+    return _run(turn, sock, state.receive, framer)
+
+
+def _run(turn: Turn, sock: Any, call: Callable[..., R], argument: Any) -> R:
+    """Return ``call(sock, argument)``, once it has the *turn*."""
+    own = getattr(sock, "gettimeout", None)
+    deadline = NEVER if own is None else Deadline(None, own())
+    try:
+        return turn.run(deadline, call, sock, argument)
+    except OSError as error:
+        raise explain(error, sock) from None
