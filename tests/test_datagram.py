@@ -240,14 +240,16 @@ def test_broadcast_without_permission_says_how_to_get_it(host: str, client: Sock
     assert caught.value.errno == errno.EACCES
 
 
-@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])
-def test_other_permission_errors_pass_through(number: int) -> None:
+@pytest.mark.parametrize(
+    ("number", "broadcast", "address"),
+    [(errno.EPERM, 0, (IPV4, 9)), (errno.EACCES, 1, (IPV4, 9)), (errno.EACCES, 0, None)],
+)
+def test_other_permission_errors_pass_through(number: int, broadcast: int, address: Any) -> None:
     error = PermissionError(number, "a firewall says no")
-    sock: Any = ScriptedDatagramSocket(error)
-    if number == errno.EACCES:
-        sock.setsockopt(SOL_SOCKET, SO_BROADCAST, 1)
+    sock: Any = ScriptedDatagramSocket(error, peer=(IPV4, 9))
+    sock.setsockopt(SOL_SOCKET, SO_BROADCAST, broadcast)
     with pytest.raises(PermissionError) as caught:
-        send_datagram(sock, b"hello", (IPV4, 9))
+        send_datagram(sock, b"hello", address)
     assert caught.value is error
 
 

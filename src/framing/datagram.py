@@ -396,12 +396,12 @@ def _is_broadcast(sock: socket.socket, packed: bytes) -> bool:
     """Return whether *packed* is known to be a broadcast address.
 
     Only the system knows that of each network.  Linux and Windows refuse to connect a socket
-    to it without SO_BROADCAST; connecting a UDP socket sends nothing.
+    to it without SO_BROADCAST: EACCES, 10013 on Windows.  Connecting a UDP socket sends nothing.
     """
-    if len(packed) != 4 or not _may_broadcast(sock):  # the system refuses to send there
+    if len(packed) != 4 or not _may_broadcast(sock):  # without it, the send is refused
         return packed == b"\xff\xff\xff\xff"
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        return probe.connect_ex((socket.inet_ntoa(packed), 9)) == errno.EACCES
+        return probe.connect_ex((socket.inet_ntoa(packed), 9)) in {errno.EACCES, 10013}
 
 
 def _may_broadcast(sock: socket.socket) -> int:
@@ -423,7 +423,7 @@ def _send(sock: socket.socket, data: Buffer, address: Address | None) -> None:
         if error.errno == errno.EMSGSIZE and size > _MOST_OVER_IPV4:
             limit = "at most 65507 bytes over IPv4, 65527 over IPv6"
             raise EncodeError(f"UDP carries {limit}, not {size}: send several datagrams") from None
-        if error.errno == errno.EACCES and not _may_broadcast(sock):
+        if error.errno == errno.EACCES and address and not _may_broadcast(sock):
             advice = "if it is a broadcast address, use open_datagram(broadcast=True)"
             raise PermissionError(errno.EACCES, f"cannot send to {address}: {advice}") from error
         raise
