@@ -418,12 +418,17 @@ def test_sending_gives_up_in_the_end() -> None:
 
 
 @on_linux
-def test_ignored_errors_do_not_start_the_timeout_again(server: Sock, monkeypatch: Patch) -> None:
+@pytest.mark.parametrize("passed", [20, BOUND])
+def test_ignored_errors_do_not_start_the_timeout_again(
+    passed: int, server: Sock, monkeypatch: Patch
+) -> None:
     send_datagram(report_errors(server), b"anybody?", refused_address())
-    times = iter([1000.0, 1000.0 + BOUND])  # the error comes when the time is up
+    times, waits = iter([1000.0, 1000.0 + passed]), []
     monkeypatch.setattr(datagram, "monotonic", lambda: next(times))
+    monkeypatch.setattr(datagram, "_is_readable", lambda _, seconds: waits.append(seconds))
     with pytest.raises(TimeoutError, match="timed out"):
         recv_datagram(server)
+    assert waits == [BOUND - passed]
     assert server.gettimeout() == BOUND
 
 
