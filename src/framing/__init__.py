@@ -59,6 +59,7 @@ its other pitfalls.
 from __future__ import annotations
 
 from importlib import import_module
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from .buffer import Buffer
@@ -154,6 +155,7 @@ def __dir__() -> list[str]:
 
 
 # Public classes and functions say "framing." in tracebacks and reprs.
-for _name in __all__:
-    if hasattr(globals().get(_name), "__module__"):
-        globals()[_name].__module__ = __name__
+for _each in list(globals().values()):
+    if isinstance(_each, (type, FunctionType)) and _each.__module__.startswith(f"{__name__}."):
+        _each.__module__ = __name__
+del _each
