@@ -127,7 +127,6 @@ class Channel:
         receiving: The turn of calls that receive.
         sending: The turn of calls that send.
         unsent: What is left of a message that has begun to go out.
-        bytes_received: How many bytes have come in.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -135,7 +134,6 @@ class Channel:
         self.receiving = Turn(RECEIVE_ADVICE)
         self.sending = Turn(SEND_ADVICE)
         self.unsent: Sequence[Buffer] = ()
-        self.bytes_received = 0
         self.is_plain = is_plain(sock) and DONTWAIT != 0
         self.is_closed = False
         self._waiting: list[None] = []  # an item for each thread that waits for the socket
@@ -198,7 +196,6 @@ class Channel:
         return count
 
     def _check_received(self, decoder: Decoder[Any], count: int) -> None:
-        self.bytes_received += count
         if not count:
             self.check_open()
             if self._reset is not None:
@@ -258,6 +255,39 @@ class Channel:
             if not (begins and is_encrypted and is_passing(error)):
                 raise
             self.unsent = parts  # TLS may have sent some, and has to get the same bytes again
+
+    def send_at_once(self, wire: Buffer) -> bool:
+        """Send one message if no other call has the turn, and one call of ``send`` takes all.
+
+        That is the usual case, and this is :meth:`send` without its calls.  Otherwise it returns
+        false, and no byte went out; or true, and :attr:`unsent` holds the rest.
+        """
+        turn, sock = self.sending, self.sock
+        if not self.is_plain or self.unsent or sock.gettimeout() is not None:
+            return False
+        try:
+            turn.free.pop()
+            sent = sock.send(wire, DONTWAIT)
+            if type(wire) is not bytes or sent < len(wire):
+                self.unsent = [*skip((wire,), sent)]
+                self.keep_unsent()
+            turn.free.append(True)
+            if turn.waiting:
+                turn.wake()
+        except IndexError:  # another call has the turn, or none will
+            return False
+        except BaseException as error:
+            turn.refusal = turn.in_doubt
+            if not is_own(error):
+                turn.refuse()
+                raise
+            turn.refusal = None
+            turn.give()
+            if not isinstance(error, BlockingIOError):
+                self.remember(error)  # type: ignore[arg-type]
+                raise
+            return False
+        return not self.unsent
 
     def keep_unsent(self) -> None:
         """Copy the unsent bytes that may change, since their owner may use his buffer again."""

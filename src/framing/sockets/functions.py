@@ -9,6 +9,7 @@ beside the socket (see ``beside``), and the next call continues from there.
 from __future__ import annotations
 
 from struct import Struct
+from struct import error as StructError
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ..formats.length_prefix import LengthPrefixFramer
@@ -85,10 +86,13 @@ def send_msg(
     except (AttributeError, TypeError):
         check_is_framer(framer)
         raise
-    state = kept.get(id(sock)) or beside(sock)
+    try:
+        state = kept[id(sock)]
+    except KeyError:
+        state = beside(sock)
     turn = state.sending
-    wire = parts[0] if len(parts) == 1 else None
-    if type(wire) is not bytes or not state.is_plain:
+    wire = parts[0]
+    if len(parts) > 1 or type(wire) is not bytes or not state.is_plain:
         return _run(turn, sock, state.send, parts)
     # The usual case: no other call has the turn, and one call of send() takes all of it.
     try:
@@ -163,7 +167,10 @@ def recv_msg(sock: Stream, *, framer: Framer[Any] = _DEFAULT) -> Any:
         RuntimeError: A signal handler called this while it was interrupting a ``recv_msg`` on
             the same socket.
     """
-    state = kept.get(id(sock)) or beside(sock)
+    try:
+        state = kept[id(sock)]
+    except KeyError:
+        state = beside(sock)
     turn = state.receiving
     if framer is not _DEFAULT:
         check_is_framer(framer)
@@ -177,7 +184,10 @@ def recv_msg(sock: Stream, *, framer: Framer[Any] = _DEFAULT) -> Any:
             # waits for a message, it is known whether something has come.
             for prefix in map(sock.recv, _PREFIX_SIZE):  # type: ignore[union-attr]
                 break
-            size = _unpack(prefix)[0] if len(prefix) == 4 else 0
+            try:
+                (size,) = _unpack(prefix)
+            except StructError:
+                size = 0
             if 0 < size <= _LARGE:
                 payload = sock.recv(size)  # type: ignore[union-attr]
                 if len(payload) == size:

@@ -157,6 +157,8 @@ class MessageSocket(Generic[M]):
             RuntimeError: A signal handler called this while it was interrupting a ``send``.
         """
         parts = self._encode_parts(message)
+        if timeout is None and len(parts) == 1 and self._channel.send_at_once(parts[0]):
+            return
         self._run(self._sending, timeout, self._send, parts)
 
     def send_exactly(self, data: Buffer, *, timeout: float | None = None) -> None:
@@ -302,7 +304,9 @@ class MessageSocket(Generic[M]):
         while True:
             for message in self._ready:
                 return message
-            self._run(self._receiving, timeout, self._decode)  # or another thread takes it
+            if timeout is not None or not self._receive_at_once():
+                self._run(self._receiving, timeout, self._decode)
+            # Another thread may be faster to take it.
 
     def __iter__(self) -> Iterator[M]:
         """Yield messages until the clean end of the stream.
@@ -314,7 +318,7 @@ class MessageSocket(Generic[M]):
 
     def _ready_or_error(self) -> Iterator[M] | None:
         try:
-            if not length_hint(self._ready):
+            if not length_hint(self._ready) and not self._receive_at_once():
                 self._run(self._receiving, None, self._decode)
             return self._ready
         except EndOfStreamError:
@@ -393,7 +397,33 @@ class MessageSocket(Generic[M]):
 
         It grows while a large message arrives, so you can tell a slow peer from a silent one.
         """
-        return self._channel.bytes_received
+        return self._decoder.bytes_fed
+
+    def _receive_at_once(self) -> bool:
+        """Receive once and make messages ready, if no other call has the turn.
+
+        That is the usual case, and this is the general one without its calls.  If it returns
+        false, whatever has come is in the decoder.
+        """
+        channel, turn, decoder = self._channel, self._receiving, self._decoder
+        if not channel.is_plain or self._finished_by or channel.sock.gettimeout() is not None:
+            return False
+        try:
+            turn.free.pop()
+            found = decoder.receive_block(channel.sock.recv, _READ_AHEAD)
+            if found:
+                self._ready = decoder.ready if _HAS_GIL else _Locked(decoder.ready)
+            turn.free.append(True)
+            if turn.waiting:
+                turn.wake()
+        except IndexError:  # another call has the turn, or none will
+            return False
+        except BaseException as error:  # no byte is lost: see StreamBuffer.feed_from
+            turn.give()
+            if isinstance(error, OSError):
+                channel.remember(error)
+            raise
+        return found
 
     # What follows is for the call that has the turn to receive.
 
@@ -613,7 +643,8 @@ class MessageSocket(Generic[M]):
         self._finish("close")
         channel.close(resets=bool(channel.unsent))
         channel.unsent = ()
-        self._decoder = self._framer.decoder()  # what was received ahead goes
+        received, self._decoder = self._decoder.bytes_fed, self._framer.decoder()
+        self._decoder.skip(received)  # and what was received ahead is gone
 
     def __enter__(self) -> MessageSocket[M]:
         return self
