@@ -1,4 +1,4 @@
-"""Hypothesis profiles: HYPOTHESIS_PROFILE chooses another than the default.
+"""Fixtures, and the Hypothesis profiles: HYPOTHESIS_PROFILE=thorough chooses another.
 
 The contract's properties run on 28 framers each, so a property is tried that many times more.
 """
@@ -16,11 +16,11 @@ from .pairs import Pair, tcp_pair, tls_pair, unix_pair, wrapped_pair
 
 settings.register_profile(
     "default",
-    max_examples=15,
+    max_examples=8,  # test_exhaustive tries all short streams
     deadline=None,  # examples differ in size, and test machines in speed
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
-settings.register_profile("quick", settings.get_profile("default"), max_examples=5)
+settings.register_profile("quick", settings.get_profile("default"), max_examples=4)
 settings.register_profile("thorough", settings.get_profile("default"), max_examples=40)
 settings.register_profile(  # for tests.mutation: to fail fast is enough
     "mutation",

@@ -14,10 +14,9 @@ from typing import Any
 import pytest
 import trustme
 
-from framing import EndOfStreamError, HeaderMessage
+from framing import EndOfStreamError
 
 from .fakes import WrappedSocket
-from .strategies import FORMATS, Format, carries
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -70,18 +69,6 @@ def tls_pair() -> Pair:
 
 ALL_PAIRS = [tcp_pair, unix_pair, wrapped_pair, tls_pair]
 every_pair = pytest.mark.parametrize("make_pair", ALL_PAIRS)
-every_format = pytest.mark.parametrize("format", FORMATS, ids=repr)
-
-
-def samples(format: Format[Any]) -> list[Any]:
-    """Return messages for *format* of several kinds, long ones where it carries them."""
-    kinds: list[Any] = [
-        *(b"hello", b"", b"a", b"x" * 200),
-        *("hello", "", "a", "漢字" * 2, "x" * 200),
-        *(HeaderMessage({"id": 7}, b"hello"), HeaderMessage({}, b"")),
-        *((7, b"alice", 1), (200,), (1.5, 2.5, True, b"c"), (b"pascal"[:5], -5)),
-    ]
-    return [each for each in kinds if carries(format, each)]
 
 
 def fill(sock: socket.socket) -> int:

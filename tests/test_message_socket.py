@@ -52,18 +52,16 @@ from .pairs import (
     MIB,
     TRANSIENT,
     Pair,
-    every_format,
     every_pair,
     everything,
     retried,
-    samples,
     small_buffers,
     tcp_pair,
     tls_pair,
     unix_pair,
     wait_until,
 )
-from .strategies import Format
+from .strategies import Format, every_format, samples
 
 # Messages go through
 

@@ -33,16 +33,14 @@ from .netstring import NetstringFramer
 from .pairs import (
     MIB,
     Pair,
-    every_format,
     retried,
-    samples,
     small_buffers,
     tcp_pair,
     tls_pair,
     unix_pair,
     wait_until,
 )
-from .strategies import Format
+from .strategies import Format, every_format, samples
 
 
 @every_format

@@ -40,13 +40,12 @@ from .pairs import (
     Pair,
     fill,
     receive_exactly,
-    samples,
     tcp_pair,
     tls_pair,
     unix_pair,
     wrapped_pair,
 )
-from .strategies import FORMATS, Format
+from .strategies import FORMATS, Format, samples
 
 every_format = pytest.mark.parametrize("format", FORMATS, ids=repr)
 
