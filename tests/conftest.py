@@ -28,7 +28,14 @@ settings.register_profile(  # for tests.mutation: to fail fast is enough
     database=None,
     phases=[Phase.explicit, Phase.generate],
 )
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "default")
+settings.load_profile(PROFILE)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Leave nothing out of the thorough profile."""
+    if PROFILE == "thorough" and config.option.markexpr == "not slow":
+        config.option.markexpr = ""
 
 
 @pytest.fixture(params=[tcp_pair, unix_pair, wrapped_pair, tls_pair])

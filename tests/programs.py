@@ -23,8 +23,8 @@ EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
 COMMAND = [sys.executable, "-m", framing.__name__]
 TIMEOUT = 60  # seconds, for whatever is waited for; far more than it takes
 # Without what would flush for the programs: they have to do it themselves.
-_ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-_ENVIRONMENT |= {
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+ENVIRONMENT |= {
     "PYTHONPATH": str(Path(framing.__file__).parents[1]),  # the package that is being tested
     "PYTHONUTF8": "1",
     "COLUMNS": "80",
@@ -42,14 +42,14 @@ class Program:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=folder,
-            env=_ENVIRONMENT,
+            env=ENVIRONMENT,
         )
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         assert self.process.stderr is not None
         self._stdin = self.process.stdin
-        self._stdout, reader = _lines_of(self.process.stdout)
-        self._stderr, error_reader = _lines_of(self.process.stderr)
+        self._stdout, reader = lines_of(self.process.stdout)
+        self._stderr, error_reader = lines_of(self.process.stderr)
         self._readers = [reader, error_reader]
 
     def line(self) -> str:
@@ -152,7 +152,7 @@ def _text_of(file: io.TextIOWrapper) -> str:
     return file.read()
 
 
-def _lines_of(stream: IO[bytes]) -> tuple[Queue[str | None], threading.Thread]:
+def lines_of(stream: IO[bytes]) -> tuple[Queue[str | None], threading.Thread]:
     """Read lines in a thread, so that waiting for one can time out; at the end, ``None``."""
     lines: Queue[str | None] = Queue()
 

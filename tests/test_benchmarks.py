@@ -18,7 +18,8 @@ from .benchmarks.report import Result
 from .benchmarks.sides import Side
 
 # These spawn a process for each contestant, and do what others do too.
-SLOW = {"memory", "imports"}
+PROCESSES = {"memory", "imports"}
+QUICK = {"functions", "datagrams"}
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,14 @@ def side() -> Iterator[Side]:
         yield side
 
 
-@pytest.mark.parametrize("group", [each for each in GROUPS if each not in SLOW])
+@pytest.mark.parametrize(
+    "group",
+    [
+        pytest.param(each, marks=() if each in QUICK else pytest.mark.slow)
+        for each in GROUPS
+        if each not in PROCESSES
+    ],
+)
 def test_contestants_carry_the_messages(group: str, side: Side) -> None:
     found = 0
     for contest in contests(TINY, [group], side):
@@ -71,6 +79,7 @@ def test_what_is_not_installed_is_left_out_and_said(tmp_path: Path) -> None:
     assert report.machine() in table
 
 
+@pytest.mark.slow
 def test_the_memory_of_a_message_is_measured_in_a_process_of_its_own() -> None:
     pytest.importorskip("resource")
     # A small message may fit in memory that the process has had before.
