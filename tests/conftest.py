@@ -16,11 +16,11 @@ from .pairs import Pair, tcp_pair, tls_pair, unix_pair, wrapped_pair
 
 settings.register_profile(
     "default",
-    max_examples=8,  # test_exhaustive tries all short streams
+    max_examples=5,  # test_exhaustive tries all short streams
     deadline=None,  # examples differ in size, and test machines in speed
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
-settings.register_profile("quick", settings.get_profile("default"), max_examples=4)
+settings.register_profile("quick", settings.get_profile("default"), max_examples=3)
 settings.register_profile("thorough", settings.get_profile("default"), max_examples=40)
 settings.register_profile(  # for tests.mutation: to fail fast is enough
     "mutation",

@@ -323,6 +323,7 @@ def test_lines_are_echoed_in_upper_case(start: Start, name: str) -> None:
     assert client.end() == (0, [], "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tcp_echo_client", "asyncio_client", "chat_client"])
 @pytest.mark.parametrize("sent", [b"", b"\0\0\0\5he"])
 def test_a_client_reports_a_server_that_has_gone(start: Start, name: str, sent: bytes) -> None:
@@ -342,6 +343,7 @@ def test_a_client_reports_a_server_that_has_gone(start: Start, name: str, sent: 
     assert "\n" not in errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ECHO_SERVERS)
 def test_a_client_that_takes_no_answers_keeps_nobody_waiting(start: Start, name: str) -> None:
     address = start_server(start, name).address
@@ -595,6 +597,7 @@ def test_an_upload_that_is_cut_leaves_nothing(start: Start, tmp_path: Path) -> N
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
+@pytest.mark.slow
 def test_twenty_upload_and_download_and_nothing_is_lost_or_mixed(
     start: Start, tmp_path: Path
 ) -> None:
@@ -647,6 +650,7 @@ def test_the_http_client_gets_a_page_of_a_real_server(start: Start, tmp_path: Pa
         server.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [

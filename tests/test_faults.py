@@ -92,7 +92,7 @@ def test_a_stall_in_any_state_is_a_timeout_and_loses_nothing(
 ) -> None:
     framer, before, after = STATES[state]
     client, server = pair
-    server.settimeout(0.01)
+    server.settimeout(0.001)
     receive = receiver(server, framer)
     sending = Task(client.sendall, before)
     for _ in range(2):
