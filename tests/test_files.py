@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import gc
 import hashlib
-import io
 import itertools
 import json
 import os
@@ -20,7 +19,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -38,25 +37,20 @@ from framing import (
     LineFramer,
     MessageSocket,
     MessageTooLargeError,
-    body,
-    file_names,
-    files,
-    message_socket,
-    new_file,
     recv_msg,
     send_msg,
-    stream,
-    stream_decoder,
 )
 from framing.files import recv_file, send_file
 
 from .fakes import MisbehavingSocket, WrappedSocket
-from .interruptions import Interruption, interrupted_at
 from .pairs import (
     MIB,
     Pair,
+    Task,
     fill,
+    raising,
     retried,
+    small_buffers,
     tcp_pair,
     tls_pair,
     unix_pair,
@@ -65,6 +59,7 @@ from .pairs import (
 )
 
 Connection = socket.socket | MessageSocket[HeaderMessage]
+Over = Callable[[socket.socket], Connection]
 
 FRAMER = HeaderBodyFramer()
 BEFORE, AFTER = HeaderMessage({"id": 1}, b"before"), HeaderMessage({"id": 2}, b"after")
@@ -101,6 +96,16 @@ def wire(header: dict[str, Any], body: bytes = b"") -> bytes:
     return struct.pack("!I", len(encoded)) + encoded + body
 
 
+def send_file_and_message(conn: Connection, source: Path) -> None:
+    send_file(conn, source)
+    send(conn, AFTER)
+
+
+def send_after(other: Task, conn: Connection) -> None:
+    other.result()
+    send(conn, AFTER)
+
+
 def contents(directory: Path) -> dict[str, bytes]:
     return {each.name: each.read_bytes() for each in directory.iterdir() if each.is_file()}
 
@@ -127,7 +132,7 @@ def inbox(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("size", [0, 1, 65_536, 1_000_003])
 def test_a_file_arrives_as_it_was(
     pair: Pair,
-    over: Callable[[socket.socket], Connection],
+    over: Over,
     inbox: Path,
     size: int,
     checksum: bool,
@@ -144,7 +149,7 @@ def test_a_file_arrives_as_it_was(
 
 @every_connection
 def test_files_and_messages_follow_one_another(
-    pair: Pair, over: Callable[[socket.socket], Connection], source: Path, inbox: Path
+    pair: Pair, over: Over, source: Path, inbox: Path
 ) -> None:
     here, there = map(over, pair)
 
@@ -174,21 +179,22 @@ def test_on_the_wire_a_file_is_a_message(source: Path, inbox: Path) -> None:
     data = source.read_bytes()
     digest = hashlib.sha256(data).hexdigest()
     here, there = unix_pair()
-    with here, there, ThreadPoolExecutor(1) as executor:
-        sending = executor.submit(send_file, here, source, checksum=True)
+    with here, there:
+        sending = Task(send_file, here, source, checksum=True)
         message = recv_msg(there, framer=FRAMER)
         sending.result()
         assert message.header == {"name": "source.bin", "size": len(data), "sha256": digest}
         assert message.body == data
-        executor.submit(send_msg, there, HeaderMessage({"name": "x"}, data), framer=FRAMER)
+        sending = Task(send_msg, there, HeaderMessage({"name": "x"}, data), framer=FRAMER)
         assert recv_file(here, inbox).read_bytes() == data
+        sending.result()
 
 
 @given(data=st.data(), body=st.binary(max_size=100), over=st.sampled_from([bare, messages]))
 def test_any_cuts_give_the_same(
     data: st.DataObject,
     body: bytes,
-    over: Callable[[socket.socket], Connection],
+    over: Over,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     inbox = tmp_path_factory.mktemp("inbox")
@@ -205,9 +211,7 @@ def test_any_cuts_give_the_same(
 
 
 @every_connection
-def test_a_byte_at_a_time_is_enough(
-    over: Callable[[socket.socket], Connection], tmp_path: Path, inbox: Path
-) -> None:
+def test_a_byte_at_a_time_is_enough(over: Over, tmp_path: Path, inbox: Path) -> None:
     client, server = unix_pair()
     here, there = map(MisbehavingSocket.around, (client, server))
     source = tmp_path / "small"
@@ -218,25 +222,23 @@ def test_a_byte_at_a_time_is_enough(
         sending.result()
 
 
-def test_what_was_received_ahead_is_not_lost(inbox: Path) -> None:
+@pytest.mark.parametrize("body", [b"small", bytes(100_000)], ids=len)
+def test_a_file_that_was_received_ahead_is_not_lost(body: bytes, inbox: Path) -> None:
     here, there = unix_pair()
     receiver = messages(there)
     with here, receiver:
-        for body in (b"small", bytes(100_000)):
-            stream = FRAMER.encode(HeaderMessage({"name": "f"}, body)) + FRAMER.encode(AFTER)
-            with ThreadPoolExecutor() as executor:
-                executor.submit(here.sendall, FRAMER.encode(BEFORE) + stream)
-                assert recv(receiver) == BEFORE  # and much of the file with it
-                if len(body) < 100:
-                    wait_until(receiver.pending)  # which decodes the file as a message
-                assert recv_file(receiver, inbox, overwrite=True).read_bytes() == body
-                assert recv(receiver) == AFTER
+        stream = FRAMER.encode(HeaderMessage({"name": "f"}, body)) + FRAMER.encode(AFTER)
+        sending = Task(here.sendall, FRAMER.encode(BEFORE) + stream)
+        assert recv(receiver) == BEFORE  # and much of the file with it
+        if len(body) < 100:
+            wait_until(receiver.pending)  # which decodes the file as a message
+        assert recv_file(receiver, inbox).read_bytes() == body
+        assert recv(receiver) == AFTER
+        sending.result()
 
 
 @every_connection
-def test_a_file_too_large_for_a_message_can_be_received_as_a_file(
-    over: Callable[[socket.socket], Connection], inbox: Path
-) -> None:
+def test_a_file_too_large_for_a_message_can_be_received_as_a_file(over: Over, inbox: Path) -> None:
     size = FRAMER.max_size + 1
     here, there = unix_pair()
     conn = over(there)
@@ -251,20 +253,18 @@ def test_a_file_too_large_for_a_message_can_be_received_as_a_file(
 
 
 @every_connection
-def test_a_message_that_is_no_file_stays(
-    plain_pair: Pair, over: Callable[[socket.socket], Connection], inbox: Path
-) -> None:
+def test_a_message_that_is_not_a_file_stays(plain_pair: Pair, over: Over, inbox: Path) -> None:
     here, there = map(over, plain_pair)
     for _ in range(2):
         send(here, BEFORE)
         for _ in range(2):
-            with pytest.raises(DecodeError, match=r"expected a file, .* the key 'name'"):
+            with pytest.raises(DecodeError, match="the key 'name'"):
                 recv_file(there, inbox)
         assert recv(there) == BEFORE
     assert contents(inbox) == {}
 
 
-def test_another_format_of_the_same_kind_will_do(source: Path, inbox: Path) -> None:
+def test_another_format_of_the_same_kind_can_be_used(source: Path, inbox: Path) -> None:
     framer = HeaderBodyFramer("<H", size_key="length", max_header_size=200)
     here, there = (MessageSocket(each, framer) for each in unix_pair())
     with here, there, ThreadPoolExecutor() as executor:
@@ -277,7 +277,7 @@ def test_another_format_of_the_same_kind_will_do(source: Path, inbox: Path) -> N
         assert there.recv().body == b"still here"
 
 
-def test_progress_is_told_from_nothing_to_all(source: Path, inbox: Path) -> None:
+def test_progress_is_reported_from_nothing_to_all(source: Path, inbox: Path) -> None:
     size = source.stat().st_size
     sent: list[tuple[int, int]] = []
     received: list[tuple[int, int]] = []
@@ -293,9 +293,7 @@ def test_progress_is_told_from_nothing_to_all(source: Path, inbox: Path) -> None
 
 
 @every_connection
-def test_memory_does_not_grow_with_the_file(
-    over: Callable[[socket.socket], Connection], tmp_path: Path, inbox: Path
-) -> None:
+def test_memory_does_not_grow_with_the_file(over: Over, tmp_path: Path, inbox: Path) -> None:
     source = tmp_path / "large"
     with open(source, "wb") as file:
         file.truncate(64 * MIB)
@@ -358,24 +356,24 @@ HOSTILE_NAMES: list[Any] = [
     *("con", "CON", "nul.txt", "Aux.tar.gz", "com1", "LPT9.x", "COM¹", "con .txt", "CONIN$"),
     *(None, 7, ["a"], {"a": 1}, True),
 ]
+
+
 PLAIN_NAMES = [
-    *("a", ".bashrc", "..a", "a..b", "-rf", "~", "a b", "漢字.txt", "x" * 255, "漢" * 85),
-    *("console.txt", "com10", "COM", "nul_", "a'b\"c", "what?*<>|", "é", "e\u0301", "👩\u200d🚀"),
+    *("a", "a..b", "~", "a b", "漢字.txt", "x" * 255, "漢" * 85, "console.txt", "com10", "COM"),
+    *("nul_", "a'b\"c", "what?*<>|", "é", "e\u0301", "👩🚀"),
 ]
 
 
 @every_connection
 @pytest.mark.parametrize("name", HOSTILE_NAMES, ids=ascii)
-def test_a_name_that_is_no_plain_one_is_refused(
-    name: Any, over: Callable[[socket.socket], Connection], inbox: Path
-) -> None:
+def test_a_name_that_is_not_plain_is_refused(name: Any, over: Over, inbox: Path) -> None:
     here, there = unix_pair()
     conn = over(there)
     with here, there:
         here.sendall(FRAMER.encode(BEFORE) + wire({"name": name, "size": 5}, b"hello"))
         here.sendall(FRAMER.encode(AFTER))
         assert recv(conn) == BEFORE
-        with pytest.raises(DecodeError, match="expected the name of one plain file") as caught:
+        with pytest.raises(DecodeError, match="name of one plain file") as caught:
             recv_file(conn, inbox)
         assert caught.value.offset == len(FRAMER.encode(BEFORE))
         assert str(caught.value).isprintable()
@@ -385,12 +383,12 @@ def test_a_name_that_is_no_plain_one_is_refused(
     assert contents(inbox.parent) == {}
 
 
-@pytest.mark.parametrize("name", HOSTILE_NAMES[:-5], ids=ascii)
-def test_nor_is_it_sent(name: str, source: Path) -> None:
+@pytest.mark.parametrize("name", [*HOSTILE_NAMES[:-5], "\udcff"], ids=ascii)
+def test_a_name_that_is_not_plain_is_not_sent(name: str) -> None:
     here, there = unix_pair()
     with here, there:
-        with pytest.raises(EncodeError, match="expected the name of one plain file"):
-            send_file(here, source, name=name)
+        with pytest.raises(EncodeError):
+            send_file(here, __file__, name=name)
         send(here, AFTER)
         assert recv(there) == AFTER
 
@@ -404,17 +402,21 @@ def test_a_plain_name_is_taken_as_it_is(name: str, inbox: Path) -> None:
     assert [each.name for each in inbox.iterdir()] == [name]
 
 
-def test_a_name_that_is_no_text_for_json_is_not_sent() -> None:
+def test_a_name_that_this_system_cannot_store_is_refused(
+    inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsencode", lambda name: name.encode("ascii"))
     here, there = unix_pair()
-    with here, there, pytest.raises(EncodeError, match="no character to be read"):
-        send_file(here, __file__, name="\udcff")
+    with here, there:
+        here.sendall(wire({"name": "é", "size": 5}, b"hello") + FRAMER.encode(AFTER))
+        with pytest.raises(DecodeError):
+            recv_file(there, inbox)
+        assert recv(there) == AFTER
 
 
 @every_connection
 @pytest.mark.parametrize("size", [6, 100_000, 2**70, 10**600])
-def test_a_lying_size_leaves_nothing(
-    size: int, over: Callable[[socket.socket], Connection], inbox: Path
-) -> None:
+def test_a_lying_size_leaves_nothing(size: int, over: Over, inbox: Path) -> None:
     here, there = unix_pair()
     conn = over(there)
     with here, there:
@@ -429,24 +431,8 @@ def test_a_lying_size_leaves_nothing(
     assert contents(inbox) == {}
 
 
-@pytest.mark.parametrize(
-    "header", [{"name": "f"}, {"name": "f", "size": -1}, {"name": "f", "size": "5"}]
-)
-def test_a_file_without_a_size_breaks_the_format(header: dict[str, Any], inbox: Path) -> None:
-    for over in (bare, messages):
-        here, there = unix_pair()
-        conn = over(there)
-        with here, there:
-            here.sendall(wire(header, b"hello"))
-            for receive in (lambda: recv_file(conn, inbox), lambda: recv(conn)):  # noqa: B023
-                with pytest.raises(DecodeError, match="size"):
-                    receive()
-
-
 @every_connection
-def test_a_wrong_checksum_leaves_nothing(
-    over: Callable[[socket.socket], Connection], inbox: Path
-) -> None:
+def test_a_wrong_checksum_leaves_nothing(over: Over, inbox: Path) -> None:
     here, there = unix_pair()
     conn = over(there)
     right = hashlib.sha256(b"hello").hexdigest()
@@ -466,9 +452,7 @@ def test_a_wrong_checksum_leaves_nothing(
 
 
 @every_connection
-def test_a_file_above_the_limit_is_refused_before_it_comes(
-    over: Callable[[socket.socket], Connection], inbox: Path
-) -> None:
+def test_a_file_above_the_limit_is_refused_before_it_comes(over: Over, inbox: Path) -> None:
     here, there = unix_pair()
     conn = over(there)
     with here, there:
@@ -484,9 +468,7 @@ def test_a_file_above_the_limit_is_refused_before_it_comes(
 
 
 @every_connection
-def test_a_cut_at_any_byte_leaves_nothing(
-    over: Callable[[socket.socket], Connection], inbox: Path
-) -> None:
+def test_a_cut_at_any_byte_leaves_nothing(over: Over, inbox: Path) -> None:
     sent = wire(
         {"name": "f", "size": 20, "sha256": hashlib.sha256(bytes(20)).hexdigest()}, bytes(20)
     )
@@ -506,41 +488,31 @@ def test_a_cut_at_any_byte_leaves_nothing(
 # What is there already
 
 
-@pytest.mark.parametrize("kind", ["file", "link", "dangling link", "directory"])
-def test_what_is_there_is_not_replaced(kind: str, inbox: Path, tmp_path: Path) -> None:
+KINDS = pytest.mark.parametrize("kind", ["file", "link", "dangling link", "directory"])
+
+
+@KINDS
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_is_there_is_replaced_only_if_wished_and_never_written_through(
+    kind: str, overwrite: bool, inbox: Path, tmp_path: Path
+) -> None:
     other = tmp_path / "other"
     place_something(kind, inbox / "f", other)
     before = contents(inbox), contents(tmp_path)
     here, there = unix_pair()
     with here, there:
         here.sendall(wire({"name": "f", "size": 5}, b"hello") + FRAMER.encode(AFTER))
-        with pytest.raises(FileExistsError) as caught:
-            recv_file(there, inbox)
-        assert caught.value.filename == str(inbox / "f")
-        assert recv(there) == AFTER
-    assert (contents(inbox), contents(tmp_path)) == before
-    assert len(list(inbox.iterdir())) == 1
-
-
-@pytest.mark.parametrize("kind", ["file", "link", "dangling link", "directory"])
-def test_it_is_replaced_if_wished_and_never_written_through(
-    kind: str, inbox: Path, tmp_path: Path
-) -> None:
-    other = tmp_path / "other"
-    place_something(kind, inbox / "f", other)
-    here, there = unix_pair()
-    with here, there:
-        here.sendall(wire({"name": "f", "size": 5}, b"hello") + FRAMER.encode(AFTER))
-        if kind == "directory":
-            with pytest.raises(IsADirectoryError):
-                recv_file(there, inbox, overwrite=True)
-        else:
+        if overwrite and kind != "directory":
             assert recv_file(there, inbox, overwrite=True).read_bytes() == b"hello"
             assert not (inbox / "f").is_symlink()
+        else:
+            error = IsADirectoryError if overwrite else FileExistsError
+            with pytest.raises(error) as caught:
+                recv_file(there, inbox, overwrite=overwrite)
+            assert caught.value.filename == str(inbox / "f")
+            assert contents(inbox) == before[0]
         assert recv(there) == AFTER
-    assert other.exists() == (kind == "link")
-    if kind == "link":
-        assert other.read_bytes() == b"other"
+    assert contents(tmp_path) == before[1]
     assert len(list(inbox.iterdir())) == 1
 
 
@@ -585,7 +557,7 @@ def without_links(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("way", ["refused", "missing"])
-def test_a_file_system_without_hard_links_will_do(
+def test_a_file_system_without_hard_links_is_enough(
     way: str, inbox: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without_links(monkeypatch)
@@ -616,19 +588,6 @@ def test_if_it_cannot_be_moved_nothing_is_left(
     assert contents(inbox) == {}
 
 
-def test_renaming_serves_where_it_replaces_nothing(
-    inbox: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As on Windows."""
-    without_links(monkeypatch)
-    monkeypatch.setattr(new_file, "_RENAMING_REPLACES", False)
-    here, there = unix_pair()
-    with here, there:
-        here.sendall(wire({"name": "f", "size": 5}, b"hello"))
-        recv_file(there, inbox)
-    assert contents(inbox) == {"f": b"hello"}
-
-
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
 def test_the_file_has_the_permissions_of_a_new_one(inbox: Path) -> None:
     here, there = unix_pair()
@@ -642,48 +601,30 @@ def test_the_file_has_the_permissions_of_a_new_one(inbox: Path) -> None:
 # What goes wrong here
 
 
-class FullDisk(io.FileIO):
-    """A file that takes a few bytes at a time, and then no more."""
-
-    room = 50_000
-
-    def write(self, data: Any, /) -> int:
-        size = min(len(data), 1000, self.room)
-        if not size:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self.room -= size
-        return super().write(data[:size])
-
-
 @every_connection
 def test_a_full_disk_leaves_nothing_and_the_connection_goes_on(
-    over: Callable[[socket.socket], Connection],
-    source: Path,
-    inbox: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    over: Over, source: Path, inbox: Path
 ) -> None:
-    monkeypatch.setattr(
-        new_file, "open", lambda path, *_, **__: FullDisk(path, "xb"), raising=False
-    )
+    """Here, a limit of the size of files stands for it, which is there half way."""
+    resource = pytest.importorskip("resource", reason="Windows has no such limit")
     here, there = map(over, unix_pair())
-    with ThreadPoolExecutor(1) as executor:  # one after the other
-        sending = executor.submit(send_file, here, source)
-        with pytest.raises(OSError, match="No space left"):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    sending = Task(send_file_and_message, here, source)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        with pytest.raises(OSError) as caught:  # noqa: PT011  # the number tells
             recv_file(there, inbox)
-        sent = executor.submit(send, here, AFTER)
-        assert recv(there) == AFTER
-        sending.result()
-        sent.result()
+        assert caught.value.errno == errno.EFBIG
         assert contents(inbox) == {}
-        small = inbox.parent / "small"
-        small.write_bytes(bytes(20_000))
-        executor.submit(send_file, here, small)
-        assert recv_file(there, inbox).read_bytes() == bytes(20_000)
-    for conn in (here, there):
-        conn.close()
+        assert recv(there) == AFTER
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        sending.result()
+        for conn in (here, there):
+            conn.close()
 
 
-def test_a_directory_that_is_none_is_told_before_anything_is_received(
+def test_a_missing_directory_is_an_error_before_anything_is_received(
     source: Path, inbox: Path
 ) -> None:
     here, there = unix_pair()
@@ -697,9 +638,7 @@ def test_a_directory_that_is_none_is_told_before_anything_is_received(
 
 
 @every_connection
-def test_a_timeout_before_the_file_loses_nothing(
-    over: Callable[[socket.socket], Connection], inbox: Path
-) -> None:
+def test_a_timeout_before_the_file_loses_nothing(over: Over, inbox: Path) -> None:
     sent = wire({"name": "f", "size": 5}, b"hello")
     here, there = unix_pair()
     there.settimeout(0.001)
@@ -714,9 +653,7 @@ def test_a_timeout_before_the_file_loses_nothing(
 
 
 @every_connection
-def test_a_part_of_a_message_is_gone_on_with_as_a_file(
-    over: Callable[[socket.socket], Connection], inbox: Path
-) -> None:
+def test_a_part_of_a_message_is_continued_as_a_file(over: Over, inbox: Path) -> None:
     sent = wire({"name": "f", "size": 5}, b"hello")
     here, there = unix_pair()
     there.settimeout(0.001)
@@ -737,9 +674,7 @@ def test_a_part_of_a_message_is_gone_on_with_as_a_file(
 
 
 @every_connection
-def test_a_timeout_inside_the_file_costs_the_file_only(
-    over: Callable[[socket.socket], Connection], inbox: Path
-) -> None:
+def test_a_timeout_inside_the_file_costs_the_file_only(over: Over, inbox: Path) -> None:
     here, there = unix_pair()
     there.settimeout(0.01)
     conn = over(there)
@@ -756,143 +691,102 @@ def test_a_timeout_inside_the_file_costs_the_file_only(
         assert recv_file(conn, inbox).read_bytes() == b"hi"
 
 
-def test_what_is_left_of_a_file_is_skipped_whoever_goes_on(inbox: Path) -> None:
-    lines = LineFramer()
+def stopped_inside_a_file(inbox: Path) -> Pair:
+    """Return a pair over which half a file was received, and the rest and a line have come."""
+    here, there = unix_pair()
+    there.settimeout(0.01)
+    here.sendall(wire({"name": "f", "size": 10}, b"hello"))
+    with pytest.raises(TimeoutError):
+        recv_file(there, inbox)
+    there.settimeout(10)
+    here.sendall(b"world" + b"a line\n")
+    return here, there
 
-    def cut_off() -> Pair:
-        here, there = unix_pair()
-        there.settimeout(0.01)
-        here.sendall(wire({"name": "f", "size": 10}, b"hello"))
-        with pytest.raises(TimeoutError):
-            recv_file(there, inbox)
-        there.settimeout(10)
-        here.sendall(b"world" + b"a line\n")
-        return here, there
 
-    here, there = cut_off()
+@pytest.mark.parametrize(
+    "receive",
+    [
+        lambda sock: recv_msg(sock, framer=LineFramer()),
+        lambda sock: MessageSocket(sock, LineFramer()).recv(),
+        lambda sock: MessageSocket(sock, FRAMER).switch(LineFramer()).recv(),
+        lambda sock: MessageSocket(sock, FRAMER).recv_exactly(6).decode(),
+        lambda sock: next(iter(MessageSocket(sock, LineFramer()))),
+    ],
+)
+def test_the_rest_of_a_file_is_skipped_whatever_comes_next(
+    receive: Callable[[socket.socket], str], inbox: Path
+) -> None:
+    here, there = stopped_inside_a_file(inbox)
     with here, there:
-        assert recv_msg(there, framer=lines) == "a line"
-    here, there = cut_off()
-    with here, MessageSocket(there, lines) as conn:
-        assert conn.recv() == "a line"
-    here, there = cut_off()
-    with here, MessageSocket(there, FRAMER).switch(lines) as conn:
-        assert conn.recv() == "a line"
-    here, there = cut_off()
-    with here, MessageSocket(there, FRAMER) as other:
-        assert other.recv_exactly(6) == b"a line"
-    here, there = cut_off()
-    with here, MessageSocket(there, lines) as conn:
-        assert list(itertools.islice(conn, 1)) == ["a line"]
-    here, there = cut_off()
+        assert receive(there) == "a line"
+
+
+def test_the_rest_of_a_file_counts_in_the_offset_of_an_error(inbox: Path) -> None:
+    here, there = stopped_inside_a_file(inbox)
     with here, MessageSocket(there, LengthPrefixFramer()) as prefixed:
-        here.sendall(b"")
         with pytest.raises(MessageTooLargeError) as caught:
             prefixed.recv()
         assert caught.value.offset == len(wire({"name": "f", "size": 10})) + 10
 
 
 @every_connection
+@pytest.mark.parametrize("calls", [1, 2])
 def test_an_exception_out_of_progress_leaves_nothing(
-    over: Callable[[socket.socket], Connection], source: Path, inbox: Path
+    calls: int, over: Over, source: Path, inbox: Path
 ) -> None:
-    for calls in range(1, 100):
-        here, there = map(over, unix_pair())
-        turns = itertools.count(1)
+    here, there = map(over, unix_pair())
+    turns = itertools.count(1)
 
-        def interrupt(*_: int) -> None:
-            if next(turns) == calls:  # noqa: B023
-                raise KeyboardInterrupt
+    def interrupt(*_: int) -> None:
+        if next(turns) == calls:
+            raise KeyboardInterrupt
 
-        with ThreadPoolExecutor(1) as executor:
-            executor.submit(send_file, here, source)
-            executor.submit(send, here, AFTER)
-            try:
-                recv_file(there, inbox, progress=interrupt)
-                break
-            except KeyboardInterrupt:
-                assert contents(inbox) == {}
-                assert recv(there) == AFTER
-            finally:
-                there.close()
-        here.close()
+    sending = Task(send_file_and_message, here, source)
+    with pytest.raises(KeyboardInterrupt):
+        recv_file(there, inbox, progress=interrupt)
+    assert contents(inbox) == {}
+    assert recv(there) == AFTER
+    sending.result()
     here.close()
-    assert 3 < calls < 100
-    assert contents(inbox) == {"source.bin": source.read_bytes()}
-
-
-EVERY_MODULE = files, new_file, file_names, body, stream, stream_decoder, message_socket
+    there.close()
 
 
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # closed all the same
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # which says so
-@pytest.mark.parametrize("has_links", [True, False])
-@every_connection
-def test_an_interruption_at_any_line_leaves_all_or_nothing(
-    over: Callable[[socket.socket], Connection],
-    has_links: bool,
-    inbox: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    if not has_links:
-        without_links(monkeypatch)
-    data = os.urandom(100_000)
-    for line in itertools.count(1):
-        here, there = unix_pair()
-        conn = over(there)
-        with here, there, ThreadPoolExecutor(1) as executor:
-            executor.submit(here.sendall, wire({"name": "f", "size": len(data)}, data))
-            with interrupted_at(line, EVERY_MODULE) as places, suppress(Interruption):
-                recv_file(conn, inbox)
-            assert contents(inbox) in ({}, {"f": data}), places
-            executor.submit(here.sendall, FRAMER.encode(AFTER))
-            (inbox / "f").unlink(missing_ok=True)
-            # Either the file is still to come, or its rest is skipped.
-            message = recv(conn)
-            if message.body == data:
-                message = recv(conn)
-            assert message == AFTER, places
-        if not places:
-            break
-    assert line > 50
-
-
-@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.usefixtures("without_collection")
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="Windows has no interval timers")
 @every_connection
-def test_real_signals_leave_all_or_nothing(
-    over: Callable[[socket.socket], Connection], inbox: Path
-) -> None:
-    def interrupt(*_: object) -> NoReturn:
-        raise Interruption
+def test_real_signals_leave_all_or_nothing(over: Over, inbox: Path) -> None:
+    class Interruption(BaseException):
+        pass
 
     data = os.urandom(400_000)
     times = random.Random(7)
-    before = signal.signal(signal.SIGALRM, interrupt)
+    before = signal.signal(signal.SIGALRM, raising(Interruption))
     outcomes = set()
     try:
         for _ in range(40):
             here, there = unix_pair()
             conn = over(there)
-            with here, there, ThreadPoolExecutor(1) as executor:
-                executor.submit(here.sendall, wire({"name": "f", "size": len(data)}, data))
-                executor.submit(here.sendall, FRAMER.encode(AFTER))
-                try:
-                    signal.setitimer(signal.ITIMER_REAL, times.uniform(0.0001, 0.002))
-                    recv_file(conn, inbox)
-                    signal.setitimer(signal.ITIMER_REAL, 0)
-                except Interruption:
-                    signal.setitimer(signal.ITIMER_REAL, 0)
-                if (found := contents(inbox)) not in ({}, {"f": data}):
-                    gc.collect()  # an exception may keep what it went through for a while
-                    found = contents(inbox)
-                assert found in ({}, {"f": data})
-                outcomes.add(bool(found))
-                (inbox / "f").unlink(missing_ok=True)
+            sending = Task(here.sendall, wire({"name": "f", "size": len(data)}, data))
+            with suppress(Interruption):
+                signal.setitimer(signal.ITIMER_REAL, times.uniform(0.0001, 0.002))
+                recv_file(conn, inbox)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            if (found := contents(inbox)) not in ({}, {"f": data}):
+                gc.collect()  # an exception may keep what it went through for a while
+                found = contents(inbox)
+            assert found in ({}, {"f": data})
+            outcomes.add(bool(found))
+            (inbox / "f").unlink(missing_ok=True)
+            # Either the file is still to come, or its rest is skipped, or nothing is certain.
+            sending_on = Task(send_after, sending, here)
+            with suppress(ConnectionError):
                 message = recv(conn)
                 assert (recv(conn) if message.body == data else message) == AFTER
+            there.close()
+            sending_on.join(60)
+            here.close()
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
@@ -904,32 +798,30 @@ def test_real_signals_leave_all_or_nothing(
 
 @every_connection
 @pytest.mark.parametrize("size", [1, 299_999])
-def test_a_source_that_shrinks_is_told_and_nothing_follows(
-    over: Callable[[socket.socket], Connection], size: int, source: Path, inbox: Path
+def test_a_source_that_shrinks_is_an_error_and_nothing_follows(
+    over: Over, size: int, source: Path, inbox: Path
 ) -> None:
     here, there = map(over, tcp_pair())
 
     def shrink(*_: int) -> None:
         os.truncate(source, size)
 
-    with ThreadPoolExecutor() as executor:
-        receiving = executor.submit(recv_file, there, inbox)
-        with pytest.raises(OSError, match=f"changed its size .* 300001 .* there are {size}"):
-            send_file(here, source, progress=shrink)
-        with pytest.raises(ConnectionError, match="cut off in"):
-            send(here, AFTER)
-        with pytest.raises(ConnectionError, match="cut off in"):
-            send_file(here, source)
-        here.close()
-        with pytest.raises(IncompleteMessageError):
-            receiving.result()
+    receiving = Task(recv_file, there, inbox)
+    with pytest.raises(OSError, match=f"changed its size .* 300001 .* there are {size}"):
+        send_file(here, source, progress=shrink)
+    with pytest.raises(ConnectionError):
+        send(here, AFTER)
+    with pytest.raises(ConnectionError):
+        send_file(here, source)
+    here.close()
+    assert isinstance(receiving.error(), IncompleteMessageError)
     there.close()
     assert contents(inbox) == {}
 
 
 @every_connection
-def test_a_source_that_grows_is_told_and_the_connection_goes_on(
-    over: Callable[[socket.socket], Connection], source: Path, inbox: Path
+def test_a_source_that_grows_is_an_error_and_the_connection_goes_on(
+    over: Over, source: Path, inbox: Path
 ) -> None:
     here, there = map(over, tcp_pair())
     data = source.read_bytes()
@@ -938,21 +830,18 @@ def test_a_source_that_grows_is_told_and_the_connection_goes_on(
         with open(source, "ab") as file:
             file.write(b"more")
 
-    with ThreadPoolExecutor() as executor:
-        receiving = executor.submit(recv_file, there, inbox)
-        with pytest.raises(OSError, match="changed its size"):
-            send_file(here, source, progress=grow)
-        assert receiving.result().read_bytes() == data
-        send(here, AFTER)
-        assert recv(there) == AFTER
+    receiving = Task(recv_file, there, inbox)
+    with pytest.raises(OSError, match="changed its size"):
+        send_file(here, source, progress=grow)
+    assert receiving.result().read_bytes() == data
+    send(here, AFTER)
+    assert recv(there) == AFTER
     here.close()
     there.close()
 
 
 @every_connection
-def test_a_source_that_cannot_be_sent_costs_nothing(
-    over: Callable[[socket.socket], Connection], tmp_path: Path
-) -> None:
+def test_a_source_that_cannot_be_sent_costs_nothing(over: Over, tmp_path: Path) -> None:
     here, there = map(over, unix_pair())
     with pytest.raises(FileNotFoundError):
         send_file(here, tmp_path / "none")
@@ -970,7 +859,7 @@ def test_a_source_that_cannot_be_sent_costs_nothing(
 
 @every_connection
 def test_a_full_way_and_a_timeout_before_the_first_byte_cost_nothing(
-    over: Callable[[socket.socket], Connection], source: Path, inbox: Path
+    over: Over, source: Path, inbox: Path
 ) -> None:
     client, there = unix_pair()
     client.settimeout(0)
@@ -992,7 +881,7 @@ def test_a_full_way_and_a_timeout_before_the_first_byte_cost_nothing(
 @every_connection
 @pytest.mark.parametrize("is_plain", [True, False])
 def test_a_timeout_inside_the_file_ends_the_sending(
-    over: Callable[[socket.socket], Connection], is_plain: bool, tmp_path: Path
+    over: Over, is_plain: bool, tmp_path: Path
 ) -> None:
     source = tmp_path / "large"
     with open(source, "wb") as file:
@@ -1004,27 +893,27 @@ def test_a_timeout_inside_the_file_ends_the_sending(
     with there:
         with pytest.raises(TimeoutError):
             send_file(here, source)
-        with pytest.raises(ConnectionError, match="cut off in"):
+        with pytest.raises(ConnectionError):
             send(here, AFTER)
         here.close()
 
 
 def test_a_slow_file_may_take_longer_than_the_timeout(source: Path, inbox: Path) -> None:
     """The timeout is for each wait, not for the whole."""
-    client, server = unix_pair()
+    client, server = small_buffers(unix_pair())
     for sock in (client, server):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
         sock.settimeout(0.5)
-    started = threading.Event()
-
-    def slowly(*_: int) -> None:
-        started.wait(0.02)  # so that all of it takes longer than 0.5 s
-
+    never = threading.Event()
     data = source.read_bytes()
+
+    def slow(*_: int) -> None:
+        never.wait(0.02)
+
     here, there = messages(client), messages(server)
-    with here, there, ThreadPoolExecutor() as executor:
-        executor.submit(send_file, here, source)
-        assert recv_file(there, inbox, progress=slowly).read_bytes() == data
+    with here, there:
+        sending = Task(send_file, here, source)
+        assert recv_file(there, inbox, progress=slow).read_bytes() == data
+        sending.result()
 
 
 def test_a_closed_connection_ends_a_transfer(tmp_path: Path, inbox: Path) -> None:
@@ -1036,25 +925,20 @@ def test_a_closed_connection_ends_a_transfer(tmp_path: Path, inbox: Path) -> Non
     server.settimeout(None)
     here, there = messages(client), messages(server)
     moving = threading.Event()
-    with ThreadPoolExecutor() as executor:
-        sending = executor.submit(send_file, here, source)
-        receiving = executor.submit(recv_file, there, inbox, progress=lambda *_: moving.set())
-        moving.wait()
-        there._close_now()
-        with pytest.raises((OSError, FramingError)):
-            receiving.result()
-        with pytest.raises(OSError):  # noqa: PT011  # one of several
-            sending.result()
-        with pytest.raises(ConnectionError, match="cut off"):
-            here.send(AFTER)
-        here.close()
+    sending = Task(send_file, here, source)
+    receiving = Task(recv_file, there, inbox, progress=lambda *_: moving.set())
+    moving.wait(60)
+    there.close()
+    assert isinstance(receiving.error(), OSError | FramingError)
+    assert isinstance(sending.error(), OSError)
+    with pytest.raises(ConnectionError):
+        here.send(AFTER)
+    here.close()
     assert contents(inbox) == {}
 
 
 @every_connection
-def test_a_socket_that_does_not_wait_is_refused(
-    over: Callable[[socket.socket], Connection], source: Path, inbox: Path
-) -> None:
+def test_a_socket_that_does_not_wait_is_refused(over: Over, source: Path, inbox: Path) -> None:
     client, server = unix_pair()
     client.setblocking(False)
     conn = over(client)
@@ -1114,22 +998,12 @@ def test_detaching_after_a_cut_file_does_not_make_the_connection_good(tmp_path: 
         with pytest.raises(TimeoutError):
             send_file(here, source)
         sock, _ = here.detach()
-        with sock, pytest.raises(ConnectionError, match="cut off in the middle"):
+        with sock, pytest.raises(ConnectionError, match="in the middle"):
             send(sock, AFTER)
 
 
-def test_a_call_out_of_progress_does_not_cut_the_file_short(inbox: Path) -> None:
-    here, there = unix_pair()
-    with here, there, ThreadPoolExecutor(1) as executor:
-        executor.submit(here.sendall, wire({"name": "f", "size": 500_000}, bytes(500_000)))
-        executor.submit(here.sendall, FRAMER.encode(AFTER))
-        with pytest.raises(RuntimeError, match="another call has received a part"):
-            recv_file(there, inbox, progress=lambda done, _: done and recv(there))
-    assert contents(inbox) == {}
-
-
 @pytest.mark.skipif(not os.path.exists("/proc/cpuinfo"), reason="needs Linux's /proc")
-def test_a_file_that_only_looks_empty_is_told_of(inbox: Path) -> None:
+def test_a_file_that_only_looks_empty_is_an_error(inbox: Path) -> None:
     here, there = unix_pair()
     with here, there:
         with pytest.raises(OSError, match="0 bytes were announced, and there are more"):
@@ -1143,7 +1017,7 @@ def test_a_file_that_only_looks_empty_is_told_of(inbox: Path) -> None:
 )
 def test_another_thread_receives_undisturbed_while_a_file_is_sent(
     make_pair: Callable[[], Pair],
-    over: Callable[[socket.socket], Connection],
+    over: Over,
     tmp_path: Path,
     inbox: Path,
 ) -> None:
@@ -1161,81 +1035,23 @@ def test_another_thread_receives_undisturbed_while_a_file_is_sent(
         assert file.result().stat().st_size == 8 * MIB
 
 
-@pytest.mark.parametrize("error", [PermissionError, Interruption])
-def test_a_name_that_cannot_be_taken_leaves_nothing(
-    error: type[BaseException], inbox: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object) -> int:
-        raise error
-
-    without_links(monkeypatch)
-    monkeypatch.setattr(os, "open", refuse)
-    with pytest.raises(error), new_file.new_file(inbox / "f", overwrite=False) as file:
-        file.write(b"hello")
-    assert contents(inbox) == {}
-
-
-def test_an_interruption_of_the_cleaning_up_does_not_prevent_it(
-    inbox: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    unlink, interruptions = Path.unlink, [Interruption]
-
-    def interrupted_once(path: Path, missing_ok: bool = False) -> None:
-        if interruptions:
-            raise interruptions.pop()
-        unlink(path, missing_ok=missing_ok)
-
-    monkeypatch.setattr(Path, "unlink", interrupted_once)
-    with pytest.raises(Interruption), new_file.new_file(inbox / "f", overwrite=False):
-        raise ValueError
-    assert contents(inbox) == {}
-
-
-@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_an_interruption_without_hard_links_leaves_all_or_nothing(
-    inbox: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    without_links(monkeypatch)
-    for line in itertools.count(1):
-        here, there = unix_pair()
-        with here, there:
-            here.sendall(wire({"name": "f", "size": 5}, b"hello"))
-            with interrupted_at(line, [new_file]) as places, suppress(Interruption):
-                recv_file(there, inbox)
-        gc.collect()
-        assert contents(inbox) in ({}, {"f": b"hello"}), places
-        (inbox / "f").unlink(missing_ok=True)
-        if not places:
-            break
-    assert line > 10
-
-
-def test_a_name_that_this_system_cannot_store_is_refused(
-    inbox: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "fsencode", lambda name: name.encode("ascii"))
-    here, there = unix_pair()
-    with here, there:
-        here.sendall(wire({"name": "é", "size": 5}, b"hello") + FRAMER.encode(AFTER))
-        with pytest.raises(DecodeError, match="which lacks some of its characters"):
-            recv_file(there, inbox)
-        assert recv(there) == AFTER
-
-
-def test_only_the_format_of_files_will_do(source: Path, inbox: Path) -> None:
+def test_other_formats_and_finished_connections_are_refused(source: Path, inbox: Path) -> None:
     class Shouting(HeaderBodyFramer):
         def encode_parts(self, message: HeaderMessage) -> tuple[bytes, bytes | memoryview]:
             return super().encode_parts(HeaderMessage(message.header, message.body.upper()))
 
-    for framer in (LengthPrefixFramer(), Shouting()):
+    framers: list[Any] = [LengthPrefixFramer(), Shouting(), FRAMER]
+    for framer in framers:
         client, server = unix_pair()
         conn: Any = MessageSocket(client, framer)
+        error: Any = TypeError, "HeaderBodyFramer"
+        if framer is FRAMER:
+            conn.close()
+            error = OSError, "closed"
         with conn, server:
-            with pytest.raises(TypeError, match="expected a HeaderBodyFramer"):
-                send_file(conn, source)
-            with pytest.raises(TypeError, match="expected a HeaderBodyFramer"):
-                recv_file(conn, inbox)
+            for call in (lambda: send_file(conn, source), lambda: recv_file(conn, inbox)):  # noqa: B023
+                with pytest.raises(error[0], match=error[1]):
+                    call()
 
 
 @pytest.mark.parametrize("key", ["name", "sha256"])
@@ -1246,17 +1062,6 @@ def test_the_size_has_a_key_of_its_own(key: str, source: Path, inbox: Path) -> N
         for call in (lambda: send_file(conn, source), lambda: recv_file(conn, inbox)):
             with pytest.raises(ValueError, match="see size_key"):
                 call()
-
-
-def test_a_finished_message_socket_says_so(source: Path, inbox: Path) -> None:
-    client, server = unix_pair()
-    with server:
-        conn = messages(client)
-        conn.close()
-        with pytest.raises(OSError, match="closed"):
-            send_file(conn, source)
-        with pytest.raises(OSError, match="closed"):
-            recv_file(conn, inbox)
 
 
 def test_a_directory_may_be_given_by_a_link(inbox: Path) -> None:

@@ -11,13 +11,14 @@ import pytest
 
 from framing import (
     DecodeError,
-    Decoder,
     EncodeError,
     HeaderBodyFramer,
     HeaderMessage,
     IncompleteMessageError,
     MessageTooLargeError,
 )
+
+from .outcomes import feed_all
 
 FRAMER = HeaderBodyFramer()
 
@@ -33,24 +34,15 @@ def refusal(data: bytes, framer: HeaderBodyFramer = FRAMER) -> str:
     good = framer.encode(HeaderMessage({}, b""))
     stream = good + data
     errors = []
-    for cuts in ([stream], [stream[i : i + 1] for i in range(len(stream))]):
-        decoder = framer.decoder()
+    for size in (len(stream), 1):
         messages: list[HeaderMessage] = []
         with pytest.raises(DecodeError) as caught:
-            feed_all(decoder, cuts, messages)
+            feed_all(framer.decoder(), stream, size, messages)
         assert len(messages) == 1
         errors.append(caught.value)
     assert errors[0] == errors[1]
-    place = f" (in the message at byte {len(good)} of the stream)"
-    assert str(errors[0]).endswith(place)
-    return str(errors[0]).removesuffix(place)
-
-
-def feed_all(
-    decoder: Decoder[HeaderMessage], chunks: list[bytes], messages: list[HeaderMessage]
-) -> None:
-    for chunk in chunks:
-        messages.extend(decoder.feed(chunk))
+    assert errors[0].offset == len(good)
+    return str(errors[0])
 
 
 # What the peer may not send
@@ -65,59 +57,59 @@ def nested(depth: int, *, brackets: str = "[]", inside: str = "") -> str:
 
 
 REFUSED = [
-    (b'{"size":0,"k":"\xff"}', "expected a header in UTF-8: 'utf-8' codec can't decode byte 0xff"),
-    (b'{"size":0,"k":"\xed\xa0\x80"}', "expected a header in UTF-8: "),  # a surrogate
-    ('{"size":0}'.encode("utf-16"), "expected a header in UTF-8: "),
-    ('{"size":0}'.encode("utf-8-sig"), "expected a header in JSON: "),  # a byte order mark
-    (b"", "expected a header in JSON: Expecting value: line 1 column 1 (char 0)"),
-    (b"GET / HTTP/1.1", "expected a header in JSON: "),
-    (b'{"size":0', "expected a header in JSON: "),
-    (b'{"size":0}{}', "expected a header in JSON: Extra data"),
-    (b"{'size':0}", "expected a header in JSON: "),
-    (b'{"size":0,}', "expected a header in JSON: "),
-    (b'{"size":00}', "expected a header in JSON: "),
-    (b'{"size":0,"k":"\n"}', "expected a header in JSON: "),
-    (b"[]", "expected a JSON object as header, not '[]'"),
-    (b'"size"', "expected a JSON object as header, not '\"size\"'"),
-    (b"5", "expected a JSON object as header, not '5'"),
-    (b"null", "expected a JSON object as header, not 'null'"),
-    (b'{"size":0,"size":0}', "expected a header without the key 'size' twice in one object"),
-    (b'{"size":0,"s\\u0069ze":0}', "expected a header without the key 'size' twice in one object"),
-    (b'{"size":0,"v":[{"a":{"k":1,"j":2,"k":1}}]}', "expected a header without the key 'k' twice"),
-    (b'{"size":0,"k":NaN}', "expected finite numbers, not NaN"),
-    (b'{"size":0,"k":[Infinity]}', "expected finite numbers, not Infinity"),
-    (b'{"size":0,"k":-Infinity}', "expected finite numbers, not -Infinity"),
-    (b'{"size":0,"k":1e400}', "expected finite numbers, not 1e400"),
-    (b'{"size":0,"k":-1e400}', "expected finite numbers, not -1e400"),
-    (b'{"size":0,"k":' + b"9" * 400 + b".0}", "expected finite numbers, not 9999999"),
-    (b'{"size":0,"k":"\\ud800"}', "expected a header of Unicode text, not a lone surrogate"),
-    (b'{"size":0,"\\udfff":1}', "expected a header of Unicode text, not a lone surrogate"),
-    (b'{"size":0,"k":[["\\udc00\\ud800"]]}', "expected a header of Unicode text, not a lone"),
+    (b'{"size":0,"k":"\xff"}', "header in UTF-8: 'utf-8' codec can't decode byte 0xff"),
+    (b'{"size":0,"k":"\xed\xa0\x80"}', "header in UTF-8: "),  # a surrogate
+    ('{"size":0}'.encode("utf-16"), "header in UTF-8: "),
+    ('{"size":0}'.encode("utf-8-sig"), "header in JSON: "),  # a byte order mark
+    (b"", "header in JSON: Expecting value: line 1 column 1 (char 0)"),
+    (b"GET / HTTP/1.1", "header in JSON: "),
+    (b'{"size":0', "header in JSON: "),
+    (b'{"size":0}{}', "header in JSON: Extra data"),
+    (b"{'size':0}", "header in JSON: "),
+    (b'{"size":0,}', "header in JSON: "),
+    (b'{"size":00}', "header in JSON: "),
+    (b'{"size":0,"k":"\n"}', "header in JSON: "),
+    (b"[]", "JSON object as header, not '[]'"),
+    (b'"size"', "JSON object as header, not '\"size\"'"),
+    (b"5", "JSON object as header, not '5'"),
+    (b"null", "JSON object as header, not 'null'"),
+    (b'{"size":0,"size":0}', "the key 'size' twice in one object"),
+    (b'{"size":0,"s\\u0069ze":0}', "the key 'size' twice in one object"),
+    (b'{"size":0,"v":[{"a":{"k":1,"j":2,"k":1}}]}', "the key 'k' twice"),
+    (b'{"size":0,"k":NaN}', "finite numbers, not NaN"),
+    (b'{"size":0,"k":[Infinity]}', "finite numbers, not Infinity"),
+    (b'{"size":0,"k":-Infinity}', "finite numbers, not -Infinity"),
+    (b'{"size":0,"k":1e400}', "finite numbers, not 1e400"),
+    (b'{"size":0,"k":-1e400}', "finite numbers, not -1e400"),
+    (b'{"size":0,"k":' + b"9" * 400 + b".0}", "finite numbers, not 9999999"),
+    (b'{"size":0,"k":"\\ud800"}', "Unicode text, not a lone surrogate"),
+    (b'{"size":0,"\\udfff":1}', "Unicode text, not a lone surrogate"),
+    (b'{"size":0,"k":[["\\udc00\\ud800"]]}', "Unicode text, not a lone"),
     (
         b'{"size":0,"k":' + b"1" * 641 + b"}",
-        "expected integers of at most 640 digits, not 641",
+        "at most 640 digits, not 641",
     ),
-    (b'{"size":0,"k":' + b"1" * 5000 + b"}", "expected integers of at most 640 digits, not 5000"),
-    (b"{}", "expected a header with the key 'size'"),
-    (b'{"Size":0}', "expected a header with the key 'size'"),
-    (b'{"v":{"size":0}}', "expected a header with the key 'size'"),
-    (b'{"size":true}', "expected the size of the body in 'size', not True"),
-    (b'{"size":false}', "expected the size of the body in 'size', not False"),
-    (b'{"size":null}', "expected the size of the body in 'size', not None"),
-    (b'{"size":"5"}', "expected the size of the body in 'size', not '5'"),
-    (b'{"size":5.0}', "expected the size of the body in 'size', not 5.0"),
-    (b'{"size":[]}', "expected the size of the body in 'size', not []"),
-    (b'{"size":-1}', "expected the size of the body in 'size', not -1"),
-    (nested(65).encode(), "expected a header that nests at most 64 deep"),
-    (nested(65, brackets="{}").encode(), "expected a header that nests at most 64 deep"),
-    (nested(10_000).encode(), "expected a header that nests at most 64 deep"),
-    (b"[" * 60_000, "expected a header that nests at most 64 deep"),
+    (b'{"size":0,"k":' + b"1" * 5000 + b"}", "at most 640 digits, not 5000"),
+    (b"{}", "the key 'size'"),
+    (b'{"Size":0}', "the key 'size'"),
+    (b'{"v":{"size":0}}', "the key 'size'"),
+    (b'{"size":true}', "'size', not True"),
+    (b'{"size":false}', "'size', not False"),
+    (b'{"size":null}', "'size', not None"),
+    (b'{"size":"5"}', "'size', not '5'"),
+    (b'{"size":5.0}', "'size', not 5.0"),
+    (b'{"size":[]}', "'size', not []"),
+    (b'{"size":-1}', "'size', not -1"),
+    (nested(65).encode(), "nests at most 64 deep"),
+    (nested(65, brackets="{}").encode(), "nests at most 64 deep"),
+    (nested(10_000).encode(), "nests at most 64 deep"),
+    (b"[" * 60_000, "nests at most 64 deep"),
 ]
 
 
 @pytest.mark.parametrize(("header", "text"), REFUSED, ids=lambda each: repr(each)[:40])
 def test_a_bad_header_is_refused_and_the_error_says_why(header: bytes, text: str) -> None:
-    assert refusal(wire(header)).startswith(text)
+    assert text in refusal(wire(header))
 
 
 def test_a_size_above_the_limit_is_too_large() -> None:
@@ -127,9 +119,8 @@ def test_a_size_above_the_limit_is_too_large() -> None:
         assert framer.decode(wire(f'{{"size":{size}}}', body)).body == body
     with pytest.raises(MessageTooLargeError) as caught:
         framer.decoder().feed(wire('{"size":11}')).next_message()
-    assert caught.value == MessageTooLargeError(
-        "expected a payload of at most 10 bytes (max_size), not 11", size=11, limit=10, offset=0
-    )
+    error = caught.value
+    assert (error.size, error.limit, error.offset) == (11, 10, 0)
     huge = "9" * 640
     with pytest.raises(MessageTooLargeError) as caught:
         framer.decoder().feed(wire(f'{{"size":{huge}}}')).next_message()
@@ -155,9 +146,8 @@ def deep(depth: int) -> dict[str, Any]:
     return {"v": value}
 
 
-CHANGED = "the header would come back changed: its keys are to be strings, and its values"
-NOT_JSON = "the header is not what JSON can carry: "
-WOULD_REFUSE = "the reader would refuse the header: expected "
+CHANGED = "come back changed"
+NOT_JSON = "JSON"
 
 
 @pytest.mark.parametrize(
@@ -169,7 +159,7 @@ WOULD_REFUSE = "the reader would refuse the header: expected "
         ({None: "a"}, CHANGED),
         ({"k": {True: 1}}, CHANGED),
         ({1.5: "a"}, CHANGED),
-        ({1: "a", "1": "b"}, WOULD_REFUSE + "a header without the key '1' twice"),
+        ({1: "a", "1": "b"}, "the key '1' twice"),
         ({(1, 2): "a"}, NOT_JSON),
         ({b"k": "a"}, NOT_JSON),
         ({"k": {1, 2}}, NOT_JSON),
@@ -181,31 +171,27 @@ WOULD_REFUSE = "the reader would refuse the header: expected "
         ({"k": "\ud800"}, NOT_JSON),
         ({"\udfff": 1}, NOT_JSON),
         (CIRCLE, NOT_JSON),
-        (deep(65), WOULD_REFUSE + "a header that nests at most 64 deep"),
+        (deep(65), "nests at most 64 deep"),
         (deep(100_000), NOT_JSON),
-        ({"k": 10**640}, WOULD_REFUSE + "integers of at most 640 digits, not 641"),
-        ({"k": "x" * 70_000}, "expected a header of at most 65536 bytes (max_header_size), not 70"),
+        ({"k": 10**640}, "at most 640 digits, not 641"),
+        ({"k": "x" * 70_000}, "65536 bytes (max_header_size), not 70"),
     ],
     ids=lambda each: each[:20] if isinstance(each, str) else "",
 )
 def test_a_header_that_would_not_come_back_is_refused(header: dict[Any, Any], text: str) -> None:
     with pytest.raises(EncodeError) as caught:
         FRAMER.encode(HeaderMessage(header, b"body"))
-    assert str(caught.value).startswith(text)
+    assert text in str(caught.value)
 
 
 @pytest.mark.parametrize("size", [4, 6, -5, True, False, None, "5", [5], 5.5], ids=repr)
 def test_a_conflicting_size_is_refused(size: object) -> None:
-    with pytest.raises(EncodeError) as caught:
+    with pytest.raises(EncodeError, match=r"header\['size'\] is .* body has 5 bytes"):
         FRAMER.encode(HeaderMessage({"size": size}, b"hello"))
-    assert str(caught.value) == (
-        f"header['size'] is {size!r}, and the body has 5 bytes:"
-        " leave the size out, and it is filled in"
-    )
 
 
 @pytest.mark.parametrize("size", [True, False])
-def test_true_and_false_are_no_sizes_even_where_they_count_right(size: bool) -> None:
+def test_true_and_false_are_not_sizes_even_where_they_count_right(size: bool) -> None:
     with pytest.raises(EncodeError, match=r"header\['size'\] is (True|False)"):
         FRAMER.encode(HeaderMessage({"size": size}, bytes(size)))
 
@@ -215,22 +201,19 @@ def test_true_and_false_are_no_sizes_even_where_they_count_right(size: bool) -> 
     [None, b"body", {"size": 4}, [{}, b""], ({},), ({}, b"", b"")],
     ids=repr,
 )
-def test_what_is_no_header_and_body_is_a_type_error(message: Any) -> None:
-    with pytest.raises(TypeError) as caught:
+def test_something_else_than_a_header_and_a_body_is_a_type_error(message: Any) -> None:
+    with pytest.raises(TypeError, match=rf"HeaderMessage.*, not {type(message).__name__}"):
         FRAMER.encode(message)
-    kind = type(message).__name__
-    assert str(caught.value) == f"expected HeaderMessage(header, body), not {kind}"
 
 
 @pytest.mark.parametrize("header", [None, [], "{}", b"body"], ids=repr)
 def test_a_header_is_a_dict(header: Any) -> None:
-    with pytest.raises(TypeError) as caught:
+    with pytest.raises(TypeError, match=f"dict as header, not {type(header).__name__}"):
         FRAMER.encode(HeaderMessage(header, b""))
-    assert str(caught.value) == f"expected a dict as header, not {type(header).__name__}"
 
 
 @pytest.mark.parametrize("body", ["text", None, 5])
-def test_a_body_that_is_no_bytes_is_a_type_error(body: Any) -> None:
+def test_a_body_of_something_else_than_bytes_is_a_type_error(body: Any) -> None:
     with pytest.raises(TypeError, match="expected bytes, bytearray or memoryview, not"):
         FRAMER.encode(HeaderMessage({}, body))
 
@@ -238,9 +221,8 @@ def test_a_body_that_is_no_bytes_is_a_type_error(body: Any) -> None:
 def test_a_body_above_the_limit_is_refused() -> None:
     framer = HeaderBodyFramer(max_size=5)
     assert framer.encode(HeaderMessage({}, b"hello")).endswith(b"hello")
-    with pytest.raises(EncodeError) as caught:
+    with pytest.raises(EncodeError, match=r"5 bytes \(max_size\), not 6"):
         framer.encode(HeaderMessage({}, b"hello!"))
-    assert str(caught.value) == "expected a payload of at most 5 bytes (max_size), not 6"
 
 
 # What both sides take
@@ -287,7 +269,7 @@ def test_the_senders_header_is_not_modified() -> None:
     assert header == before
 
 
-def test_any_pair_will_do_and_any_bytes_as_body() -> None:
+def test_any_pair_is_sent_with_any_bytes_as_body() -> None:
     pair: Any = ({}, bytearray(b"hi"))
     message = FRAMER.decode(FRAMER.encode(pair))
     assert message == HeaderMessage({"size": 2}, b"hi")
@@ -305,7 +287,7 @@ def test_the_size_key_can_have_any_name() -> None:
     header = {"size": "XL"}
     received = framer.decode(framer.encode(HeaderMessage(header, b"hi")))
     assert received == HeaderMessage({"size": "XL", "长度": 2}, b"hi")
-    assert refusal(wire('{"size":0}'), framer) == "expected a header with the key '长度'"
+    assert "the key '长度'" in refusal(wire('{"size":0}'), framer)
 
 
 # Options
@@ -313,9 +295,8 @@ def test_the_size_key_can_have_any_name() -> None:
 
 @pytest.mark.parametrize("key", [None, 5, b"size"], ids=repr)
 def test_the_size_key_is_a_str(key: Any) -> None:
-    with pytest.raises(TypeError) as caught:
+    with pytest.raises(TypeError, match=f"size_key is a str.*, not {key!r}"):
         HeaderBodyFramer(size_key=key)
-    assert str(caught.value) == f"size_key is a str, as every key in JSON is, not {key!r}"
 
 
 @pytest.mark.parametrize("name", ["max_size", "max_header_size"])
@@ -341,18 +322,42 @@ def test_the_header_limit_holds_to_the_byte_both_ways() -> None:
     framer = HeaderBodyFramer(max_header_size=10)
     message = HeaderMessage({"size": 0}, b"")
     assert framer.decode(framer.encode(message)) == message
-    with pytest.raises(EncodeError) as sent:
+    with pytest.raises(EncodeError, match=r"10 bytes \(max_header_size\), not 11"):
         framer.encode(HeaderMessage({}, bytes(10)))
-    assert str(sent.value) == "expected a header of at most 10 bytes (max_header_size), not 11"
     with pytest.raises(MessageTooLargeError) as received:
         framer.decoder().feed(b"\0\0\0\x0b").next_message()
     assert (received.value.size, received.value.limit) == (11, 10)
 
 
-def test_an_end_inside_the_body_tells_the_whole_size() -> None:
+def test_an_end_inside_the_body_says_the_whole_size() -> None:
     data = FRAMER.encode(HeaderMessage({}, b"hello"))
     for cut in range(1, len(data)):
         with pytest.raises(IncompleteMessageError) as caught:
             FRAMER.decode(data[:cut])
         assert caught.value.received == cut
         assert caught.value.expected == (len(data) if cut >= len(data) - 5 else None)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        json.dumps({"size": "x" * 100_000}),
+        '{"size": ' + "1" * 35 + "e" + "9" * 30 + "}",
+        json.dumps("x" * 50_000),
+    ],
+    ids=lambda each: each[:12],
+)
+def test_a_quote_of_what_the_peer_sent_is_short(header: str) -> None:
+    framer = HeaderBodyFramer(max_header_size=2**20)
+    assert len(refusal(wire(header), framer)) <= 500
+
+
+@pytest.mark.parametrize("brackets", ["[]", "{}"])
+def test_a_header_is_as_deep_as_it_nests_and_not_as_it_is_long(brackets: str) -> None:
+    flat = ",".join([brackets] * 100)
+    for depth in (2, 3, 64, 65):
+        header = nested(depth, brackets=brackets)[:-1] + f',"flat":[{flat}]}}'
+        if depth < 65:
+            assert len(FRAMER.decode(wire(header)).header["flat"]) == 100
+        else:
+            assert "nests at most 64 deep" in refusal(wire(header))

@@ -23,6 +23,7 @@ from framing import (
 
 from .decode import cut
 from .harness import Contest, Contestant, Goal, Scale, Watch, cpu_clock
+from .sides import Side
 
 MOST = 16 * 1024 * 1024
 
@@ -77,14 +78,7 @@ def message_in_chunks(format: str, chunk: int, size: int) -> Contestant:
     make_framer, make_message = FORMATS[format]
     framer = make_framer(size)
     chunks = cut(framer.encode(make_message(size)), chunk)
-    return Contestant(amount(size), partial(decode, framer, chunks, 1))
-
-
-def messages_in_a_chunk(format: str, size: int, count: int) -> Contestant:
-    make_framer, make_message = FORMATS[format]
-    framer = make_framer(size)
-    wire = framer.encode(make_message(size)) * count
-    return Contestant(f"{count} messages", partial(decode, framer, [wire], count))
+    return Contestant(f"{size // 1024 or size / 1024} KiB", partial(decode, framer, chunks, 1))
 
 
 def messages_in_chunks(format: str, chunk: int, count: int) -> Contestant:
@@ -103,28 +97,16 @@ def backlog(format: str, chunks: int) -> Contestant:
     )
 
 
-def amount(size: int) -> str:
-    for unit in ("B", "KiB"):
-        if size < 1024:
-            return f"{size} {unit}"
-        size //= 1024
-    return f"{size} MiB"
-
-
-def contests(scale: Scale) -> Iterator[Contest]:
+def contests(scale: Scale, _side: Side) -> Iterator[Contest]:
     tiny = scale.most_messages < 1000
     for name in FORMATS:
         for chunk, most in ((1, 32 * 1024), (64, 1024 * 1024), (64 * 1024, 1024 * 1024)):
             sizes = [256, 1024] if tiny else [most // 16, most // 4, most]
             make = partial(message_in_chunks, name, chunk)
-            yield growing(name, f"one message, chunks of {amount(chunk)}", sizes, make)
-        counts = [4, 16] if tiny else [1000, 4000, 16_000]
-        for size in (3, 60):
-            make = partial(messages_in_a_chunk, name, size)
-            yield growing(name, f"messages of {size} B in one chunk", counts, make)
-        for chunk in (1, 64, 4096):
+            yield growing(name, f"one message, chunks of {chunk} B", sizes, make)
+        for chunk in (1, 4096, 2**24):
+            counts = [4, 16] if tiny else [100, 400, 1600] if chunk == 1 else [1000, 4000, 16_000]
             make = partial(messages_in_chunks, name, chunk)
-            fewer = counts if chunk > 1 else [4, 16] if tiny else [100, 400, 1600]
-            yield growing(name, f"messages of 60 B, chunks of {amount(chunk)}", fewer, make)
+            yield growing(name, f"messages of 60 B, chunks of {chunk} B", counts, make)
         chunks = [1, 4] if tiny else [20, 80]
         yield growing(name, "a backlog of messages of 60 B", chunks, partial(backlog, name))

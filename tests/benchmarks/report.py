@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from .groups import GROUPS
 from .harness import CPUS, OURS, Contest
@@ -109,7 +107,7 @@ def tables(results: list[Result], left_out: list[str]) -> str:
     if left_out:
         lines += [f"Not installed, and so left out: {', '.join(left_out)}.", ""]
     lines += ["## Goals", "", summary(results), "", *goal_lines(results), ""]
-    for group, title in GROUPS.items():
+    for group, (title, _) in GROUPS.items():
         own = [each for each in results if each.contest.group == group]
         if own:
             lines += [f"## {title}", ""]
@@ -136,33 +134,3 @@ def processor() -> str:
         return platform.processor() or platform.machine()
     models = [line for line in text.splitlines() if line.startswith("model name")]
     return models[0].partition(": ")[2] if models else platform.machine()
-
-
-def data(results: list[Result]) -> str:
-    """Return everything as JSON."""
-    return json.dumps(
-        {"machine": machine(), "contests": [as_dict(each) for each in results]},
-        indent=1,
-        ensure_ascii=False,
-    )
-
-
-def as_dict(result: Result) -> dict[str, Any]:
-    contest, costs = result.contest, result.costs
-    return {
-        "group": contest.group,
-        "work": contest.work,
-        "amount": contest.amount,
-        "unit": contest.unit,
-        "costs": costs,
-        "goals": [
-            {
-                "ours": goal.ours,
-                "peer": goal.peer,
-                "goal": str(goal),
-                "ratio": round(goal.ratio(costs), 3),
-                "met": goal.is_met(costs),
-            }
-            for goal in contest.goals_of(costs)
-        ],
-    }
