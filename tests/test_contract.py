@@ -356,7 +356,7 @@ def test_an_announced_size_costs_nothing(framer: Framer[Any], announcement: byte
 def test_between_messages_nothing_is_held(format: Format[Any]) -> None:
     wire = format.framer.encode(samples(format)[0])
     decoder = format.framer.decoder()
-    parts = [wire * (20_000 // len(wire) + 1)] * 2
+    parts = [wire * (200_000 // len(wire) + 1)] * 2
     tracemalloc.start()
     try:
         for part in parts:
@@ -366,7 +366,7 @@ def test_between_messages_nothing_is_held(format: Format[Any]) -> None:
         held, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert held < 4000
+    assert held < 20_000  # some of it is CPython's: it keeps a few freed objects of each type
 
 
 # 7. Garbage
