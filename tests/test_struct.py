@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -29,7 +30,7 @@ of_any_format = pytest.mark.parametrize(
 
 
 @of_any_format
-@pytest.mark.parametrize("format", ["I", "@I", "=I", "i", "@l"])
+@pytest.mark.parametrize("format", ["I", "@I", "=I", "i"])
 def test_a_format_without_a_byte_order_is_refused_and_the_error_says_what_to_write(
     make: Make, format: str
 ) -> None:
@@ -38,6 +39,15 @@ def test_a_format_without_a_byte_order_is_refused_and_the_error_says_what_to_wri
     assert repr(format) in str(caught.value)
     assert f"'!{format[-1]}'" in str(caught.value)
     assert f"'<{format[-1]}'" in str(caught.value)
+
+
+@pytest.mark.parametrize("format", ["H8sI", "@bqb0q", "l", "@cL?d", "3hi", "Hn"])
+def test_the_advice_for_a_native_format_reads_what_a_c_program_sends(format: str) -> None:
+    with pytest.raises(ValueError, match="depends on the machine") as caught:
+        StructFramer(format)
+    advice = str(caught.value).split("write '")[1].split("'")[0]
+    record = struct.unpack(format, bytes(range(1, struct.calcsize(format) + 1)))
+    assert StructFramer(advice).decode(struct.pack(format, *record)) == record
 
 
 @of_any_format

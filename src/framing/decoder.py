@@ -226,11 +226,16 @@ class Decoder(Generic[M]):
             DecodeError: The next bytes break the format.
             IncompleteMessageError: The stream has ended inside a message.
         """
-        while True:
-            for message in self._ready:
-                return message
-            if not self.decode():
-                return None
+        for message in self._ready:
+            return message
+        if not self.decode():
+            return None
+        if length_hint(self._ready) == 1:
+            # A message that may be large: nothing of it is kept, and it is taken in one step.
+            self._buffer.release()
+            (message,), self._ready, self._batch = self._ready, _NOTHING, _NO_BATCH
+            return message
+        return next(self._ready)
 
     def decode(self) -> bool:
         """Make messages ready, and return whether there are any; false: more bytes are needed.
@@ -267,9 +272,10 @@ class Decoder(Generic[M]):
         buffer = self._buffer
         if isinstance(error, DecodeError):
             if error.recoverable:
-                self._error, self._rest, self._after, self._window, buffer.start, buffer.kept = (
-                    None, self._after, None, _FIRST_WINDOW, buffer.pos, None,
+                self._error, self._rest, self._after, self._wanted, self._window = (
+                    None, self._after, None, 0, _FIRST_WINDOW,
                 )  # fmt: skip
+                buffer.start, buffer.kept = buffer.pos, None
             else:
                 self._has_failed = True
         return fresh_copy(error)
@@ -399,7 +405,7 @@ class Decoder(Generic[M]):
         return None
 
     def untake(self, message: M) -> None:
-        """Make *message*, the one that was taken last, ready again."""
+        """Make *message* ready again, which was the last one taken from :attr:`ready`."""
         self._ready = iter([message, *self._ready])
 
     @property
@@ -649,13 +655,16 @@ class Decoder(Generic[M]):
                 part = data[pos:end]
             elif type(request) is ReadUntil:
                 delimiter = request.delimiter
-                if type(delimiter) is not bytes:
-                    break
-                place = data.find(delimiter, pos, pos + request.limit + len(delimiter))
+                if type(delimiter) is bytes:
+                    place = data.find(delimiter, pos, pos + request.limit + len(delimiter))
+                    end = place + len(delimiter)
+                else:
+                    place, end = request.find(data, pos, size, False)
+                    if not end or place - pos > request.limit:
+                        break
                 if place < 0:
                     break
                 part = data[pos:place]
-                end = place + len(delimiter)
             else:
                 break
             request = send(part)
@@ -774,6 +783,7 @@ def _all_messages(
                 f"{framer!r}.read_message() returned None, which means that there is no message"
             )
         deliver(message)
+        del message  # it may be large, and the next one long in coming
 
 
 def _incomplete(received: int, expected: int | None) -> IncompleteMessageError:

@@ -350,7 +350,20 @@ class MessageSocket(Generic[M]):
         if view.readonly:
             kind = type(buffer).__name__
             raise TypeError(f"expected a buffer that can be written to, not {kind}")
-        return self._run(self._receiving, timeout, self._receive_payload, view.cast("B"))
+        if view.format != "B":
+            view = view.cast("B")
+        size = None
+        while size is None:
+            for message in self._ready:
+                size = len(message)
+                if size <= len(view):
+                    view[:size] = message
+                    return size
+                self._run(self._receiving, timeout, self._untake, message)
+                _check_fits(size, view)
+            if timeout is not None or not self._receive_at_once():
+                size = self._run(self._receiving, timeout, self._receive_payload, view)
+        return size
 
     def recv_exactly(self, n: int, *, timeout: float | None = None) -> bytes:
         """Receive the next *n* bytes as they are, outside the format: an HTTP body, a file.
@@ -412,7 +425,7 @@ class MessageSocket(Generic[M]):
             turn.free.pop()
             found = decoder.receive_block(channel.sock.recv, _READ_AHEAD)
             if found:
-                self._ready = decoder.ready if _HAS_GIL else _Locked(decoder.ready)
+                self._publish()
             turn.free.append(True)
             if turn.waiting:
                 turn.wake()
@@ -433,7 +446,7 @@ class MessageSocket(Generic[M]):
         decoder = self._decoder
         while not decoder.decode():
             self._receive(deadline)
-        self._ready = decoder.ready if _HAS_GIL else _Locked(decoder.ready)
+        self._publish()
 
     def _receive(self, deadline: Deadline) -> None:
         decoder = self._decoder
@@ -459,9 +472,10 @@ class MessageSocket(Generic[M]):
             missing = n - decoder.bytes_buffered
             self._channel.receive(decoder, min(max(missing, 1), _READ_MOST), deadline)
 
-    def _receive_payload(self, view: memoryview, deadline: Deadline) -> int:
+    def _receive_payload(self, view: memoryview, deadline: Deadline) -> int | None:
+        """Receive a large payload into *view*, or make messages ready and return ``None``."""
         self._check_usable()
-        turn, decoder = self._receiving, self._decoder
+        decoder = self._decoder
         while not decoder.decode():
             size = decoder.last_piece
             if size is not None and decoder.bytes_needed >= _DIRECT_SIZE:
@@ -470,15 +484,13 @@ class MessageSocket(Generic[M]):
                     return size
             else:
                 self._receive(deadline)
-        turn.refusal = turn.in_doubt
+        self._publish()
+        return None
+
+    def _untake(self, message: Any, _deadline: Deadline) -> None:
         self._hide_ready()
-        message: Any = decoder.next_message()
-        if len(message) > len(view):
-            decoder.untake(message)
-            turn.refusal = None
-            _check_fits(len(message), view)
-        view[: len(message)] = message
-        return len(message)
+        self._decoder.untake(message)
+        self._publish()
 
     def _receive_directly(self, view: memoryview, deadline: Deadline) -> bool:
         """Receive the rest of a payload into *view*; return false at the end of the stream."""
@@ -513,6 +525,11 @@ class MessageSocket(Generic[M]):
                 return False
             self._channel.receive(self._decoder, size, Deadline(0, None))
         return True
+
+    def _publish(self) -> None:
+        """Let all threads take the messages that are ready."""
+        ready = self._decoder.ready
+        self._ready = ready if _HAS_GIL else _Locked(ready)
 
     def _hide_ready(self) -> None:
         """Let no other thread take a message, until some are made ready again."""
