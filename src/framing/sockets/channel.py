@@ -267,6 +267,7 @@ class Channel:
             return False
         try:
             turn.free.pop()
+            holding = turn  # noqa: F841  # for Turn.run, in a signal handler
             sent = sock.send(wire, DONTWAIT)
             if type(wire) is not bytes or sent < len(wire):
                 self.unsent = [*skip((wire,), sent)]

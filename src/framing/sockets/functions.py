@@ -97,6 +97,7 @@ def send_msg(
     # The usual case: no other call has the turn, and one call of send() takes all of it.
     try:
         turn.free.pop()
+        holding = turn  # noqa: F841  # for Turn.run, in a signal handler
         sent = sock.send(wire)  # type: ignore[union-attr]
         if sent < len(wire):
             turn.refusal = turn.in_doubt  # until the rest is out
@@ -178,6 +179,7 @@ def recv_msg(sock: Stream, *, framer: Framer[Any] = _DEFAULT) -> Any:
     prefix = payload = b""
     try:
         turn.free.pop()
+        holding: Turn | None = turn
         if state.is_plain and state.decoder is None:
             # The usual case: the length and the payload each come in one call of recv().  The
             # first is stored in the step that receives it, so if this is interrupted while it
@@ -198,6 +200,7 @@ def recv_msg(sock: Stream, *, framer: Framer[Any] = _DEFAULT) -> Any:
                     return payload
             state.keep(framer, prefix + payload, ended=not prefix)
         turn.give()
+        holding = None
     except IndexError:  # another call has the turn, or none will
         pass
     except BaseException as error:

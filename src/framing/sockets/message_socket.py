@@ -423,6 +423,7 @@ class MessageSocket(Generic[M]):
             return False
         try:
             turn.free.pop()
+            holding = turn  # noqa: F841  # for Turn.run, in a signal handler
             found = decoder.receive_block(channel.sock.recv, _READ_AHEAD)
             if found:
                 self._publish()

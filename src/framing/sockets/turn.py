@@ -80,6 +80,7 @@ class Turn:
                     # The token is taken and stored in one step for a signal handler.
                     for token in map(self.free.pop, (-1,)):  # noqa: B007
                         break
+                    holding = self  # noqa: F841  # see _is_below
                 except IndexError:
                     self._wait(deadline)
             self.check()
@@ -156,13 +157,12 @@ def is_own(error: BaseException) -> bool:
 def _is_below(turn: Turn) -> bool:
     """Return whether this thread is inside a call that has *turn*.
 
-    Such a call is a frame with *turn* in a variable of that name, or one of :meth:`Turn.run`,
-    below the one that wants it.  (To note the thread of each call would slow the fastest ones.)
+    Such a call has it in a variable called ``holding``.  (To note the thread of each call would
+    slow the fastest ones.)
     """
-    frame: FrameType | None = sys._getframe(3)  # behind _wait(), run() and who called that
+    frame: FrameType | None = sys._getframe()
     while frame is not None:
-        name = "self" if frame.f_code is Turn.run.__code__ else "turn"
-        if frame.f_locals.get(name) is turn:
+        if frame.f_locals.get("holding") is turn:
             return True
         frame = frame.f_back
     return False
