@@ -320,7 +320,7 @@ def test_close_raises_if_it_could_not_send_the_rest() -> None:
     with server:
         sender.send(bytes(MIB))
         with pytest.raises(TimeoutError):
-            sender.close()
+            sender.close(timeout=0.05)
         assert client.fileno() == -1
         sender.close()
         with pytest.raises(OSError, match="closed") as caught:

@@ -232,13 +232,14 @@ class Channel:
             OSError: No byte went out, and :attr:`unsent` is what it was.
         """
         parts = joined(parts)
+        front = b"" if self.is_plain else _front(parts, _WRITE_SIZE)
         is_encrypted = False
 
         def send(flags: int) -> None:
             nonlocal is_encrypted
             try:
                 if not self.is_plain:
-                    sent = self.sock.send(memoryview(parts[0]).cast("B")[:_WRITE_SIZE])
+                    sent = self.sock.send(front)
                 elif len(parts) == 1:
                     sent = self.sock.send(parts[0], flags)
                 else:
@@ -278,12 +279,11 @@ class Channel:
         except IndexError:  # another call has the turn, or none will
             return False
         except BaseException as error:
-            turn.refusal = turn.in_doubt
-            if not is_own(error):
-                turn.refuse()
-                raise
-            turn.refusal = None
+            turn.is_moving = True
+            turn.is_moving = not is_own(error)
             turn.give()
+            if turn.refusal is not None:
+                raise
             if not isinstance(error, BlockingIOError):
                 self.remember(error)  # type: ignore[arg-type]
                 raise
@@ -343,7 +343,7 @@ class Channel:
             result = turn.move(call, DONTWAIT)
         else:
             result = turn.move(self._attempting.run, NEVER, self._call_without_waiting, call)
-        turn.refusal = None
+        turn.is_moving = False
         return result
 
     def _call_without_waiting(self, call: Callable[[int], R]) -> R:
@@ -475,8 +475,23 @@ def joined(parts: Sequence[Buffer]) -> Sequence[Buffer]:
     return parts
 
 
-def _views(parts: Sequence[Buffer]) -> Iterator[memoryview]:
-    return (memoryview(part).cast("B") for part in parts if memoryview(part).nbytes)
+def joined_many(parts: Sequence[Buffer]) -> Sequence[Buffer]:
+    """Return the *parts* of many messages in one piece; or two, if the last one is large."""
+    *small, last = parts
+    if memoryview(last).nbytes <= _JOIN_SIZE:
+        return (b"".join(parts),)
+    return b"".join(small), last
+
+
+def _front(parts: Sequence[Buffer], size: int) -> Buffer:
+    """Return the first *size* bytes of *parts*, or all if there are fewer."""
+    front: list[memoryview] = []
+    for view in skip(parts, 0):
+        front.append(view[:size])
+        size -= len(front[-1])
+        if not size:
+            break
+    return front[0] if len(front) == 1 else b"".join(front)
 
 
 def skip(parts: Sequence[Buffer], size: int) -> Iterator[memoryview]:

@@ -22,7 +22,7 @@ from ..errors import EndOfStreamError, FramingError, is_from_signal_handler
 from ..formats.length_prefix import LengthPrefixFramer
 from ..framer import check_is_framer, check_limit
 from .beside import beside
-from .channel import DONTWAIT, NEVER, Channel, Deadline, is_passing
+from .channel import NEVER, Channel, Deadline, is_passing, joined_many
 from .checks import check_address, check_is_connected, check_is_stream, refuse
 from .turn import Turn, is_own
 
@@ -205,7 +205,7 @@ class MessageSocket(Generic[M]):
         iterator = iter(messages)
         may_be_more = True
         while may_be_more:
-            batch: list[bytes] = []
+            batch: list[Buffer] = []
             try:
                 may_be_more = self._gather(iterator, batch)
             except BaseException as error:
@@ -216,21 +216,28 @@ class MessageSocket(Generic[M]):
                 raise
             self._send_batch(batch, deadline, is_last=not may_be_more)
 
-    def _gather(self, messages: Iterator[Any], batch: list[bytes]) -> bool:
+    def _gather(self, messages: Iterator[Any], batch: list[Buffer]) -> bool:
         """Append the wire bytes of messages to *batch*; return whether there may be more."""
-        encode, append, size = self._framer.encode, batch.append, 0
+        encode_parts, append, size = self._encode_parts, batch.append, 0
         for message in messages:
-            wire = encode(message)
+            parts = encode_parts(message)
+            wire = parts[0]
+            if len(parts) > 1 or type(wire) is not bytes:
+                size += sum(memoryview(part).nbytes for part in parts)
+                if size >= _BATCH_SIZE:
+                    batch += parts  # the last one of a batch is not copied
+                    return True
+                wire = b"".join(parts)  # its owner may use the buffer for the next message
+            else:
+                size += len(wire)
             append(wire)
-            size += len(wire)
             if size >= _BATCH_SIZE:
                 return True
         return False
 
-    def _send_batch(self, batch: list[bytes], deadline: Deadline, *, is_last: bool) -> None:
+    def _send_batch(self, batch: list[Buffer], deadline: Deadline, *, is_last: bool) -> None:
         if batch:
-            wire = b"".join(batch)
-            self._sending.run(deadline, self._send_all, wire, deadline, is_last)
+            self._sending.run(deadline, self._send_all, joined_many(batch), deadline, is_last)
 
     @property
     def unsent(self) -> int:
@@ -261,10 +268,10 @@ class MessageSocket(Generic[M]):
             with suppress(OSError):
                 self._flush(deadline)
 
-    def _send_all(self, wire: bytes, deadline: Deadline, is_last: bool) -> None:
-        """Send *wire*, or keep the rest; raise unless that is all right at the last batch."""
+    def _send_all(self, batch: Sequence[Buffer], deadline: Deadline, is_last: bool) -> None:
+        """Send *batch*, or keep the rest; raise unless that is all right at the last batch."""
         self._check_usable()
-        self._channel.unsent = [*self._channel.unsent, wire]
+        self._channel.unsent = [*self._channel.unsent, *batch]
         try:
             self._flush(deadline)
         except OSError as error:
@@ -460,16 +467,16 @@ class MessageSocket(Generic[M]):
         if not n:
             return b""
         while True:
-            turn.refusal = turn.in_doubt  # bytes that are taken must not get lost
+            turn.is_moving = True  # bytes that are taken must not get lost
             self._hide_ready()
             try:
                 data = decoder.take_exactly(n)
             except FramingError:
-                turn.refusal = None
+                turn.is_moving = False
                 raise
             if data is not None:
                 return data
-            turn.refusal = None
+            turn.is_moving = False
             missing = n - decoder.bytes_buffered
             self._channel.receive(decoder, min(max(missing, 1), _READ_MOST), deadline)
 
@@ -506,15 +513,15 @@ class MessageSocket(Generic[M]):
             while got < len(view) and channel.receive_into(decoder, view[got:], deadline, keep):
                 pass
         except BaseException:
-            refusal, turn.refusal = turn.refusal, turn.in_doubt
+            was_moving, turn.is_moving = turn.is_moving, True
             decoder.feed(view[there:got])
-            turn.refusal = refusal
+            turn.is_moving = was_moving
             raise
-        turn.refusal = turn.in_doubt
+        turn.is_moving = True
         if got == len(view):
             decoder.finish_message(got - there)
             return True
-        turn.refusal = None
+        turn.is_moving = False
         return False
 
     def _decode_what_is_here(self) -> bool:
@@ -569,7 +576,7 @@ class MessageSocket(Generic[M]):
     def _switch(self, framer: Framer[N], _deadline: Deadline) -> MessageSocket[N]:
         self._check_usable()
         turn = self._receiving
-        turn.refusal = turn.in_doubt
+        turn.is_moving = True
         self._hide_ready()
         other: MessageSocket[N] = object.__new__(type(self))  # type: ignore[arg-type]
         vars(other).update(vars(self))  # a subclass may have attributes of its own
@@ -598,10 +605,10 @@ class MessageSocket(Generic[M]):
     def _detach(self, deadline: Deadline) -> tuple[socket.socket, bytes]:
         self._flush(deadline)
         turn, decoder, sock = self._receiving, self._decoder, self._channel.sock
-        turn.refusal = turn.in_doubt
+        turn.is_moving = True
         self._hide_ready()
         if decoder.rest:
-            turn.refusal = None
+            turn.is_moving = False
             raise ValueError(
                 f"{decoder.rest} or more bytes of a message that was not received are still to"
                 " come: receive the next message first"
