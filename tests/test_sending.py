@@ -107,7 +107,7 @@ def test_a_message_that_cannot_be_sent_leaves_the_stream_whole(pair: Pair) -> No
     client, server = MessageSocket(pair[0], LengthPrefixFramer(max_size=4)), pair[1]
     with pytest.raises(EncodeError):
         client.send(b"too long")
-    with pytest.raises(TypeError, match=r"encode it, as in text\.encode\(\)"):
+    with pytest.raises(TypeError, match="encode"):
         client.send("text")  # type: ignore[call-overload]
     client.send(b"fine")
     assert recv_msg(server) == b"fine"

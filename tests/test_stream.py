@@ -339,7 +339,7 @@ def test_a_message_that_cannot_be_sent_leaves_the_stream_whole(pair: Pair) -> No
     client, server = pair
     with pytest.raises(EncodeError):
         send_msg(client, b"too long", framer=LengthPrefixFramer(max_size=4))
-    with pytest.raises(TypeError, match=r"encode it, as in text\.encode\(\)"):
+    with pytest.raises(TypeError, match="encode"):
         send_msg(client, "text")  # type: ignore[call-overload]
     send_msg(client, b"fine")
     assert recv_msg(server) == b"fine"
