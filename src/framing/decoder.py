@@ -236,9 +236,10 @@ class Decoder(Generic[M]):
         buffer = self._buffer
         if isinstance(error, DecodeError):
             if error.recoverable:
-                self._error, self._rest, self._after, self._window, buffer.start, buffer.kept = (
-                    None, self._after, None, _FIRST_WINDOW, buffer.pos, None,
-                )  # fmt: skip
+                (
+                    self._error, self._rest, self._after, self._wanted, self._window,
+                    buffer.start, buffer.kept,
+                ) = None, self._after, None, 0, _FIRST_WINDOW, buffer.pos, None  # fmt: skip
             else:
                 self._has_failed = True
         return fresh_copy(error)
