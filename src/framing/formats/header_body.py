@@ -22,7 +22,7 @@ from ..requests import ReadExactly
 if TYPE_CHECKING:
     from ..requests import Steps
 
-__all__ = ["HeaderBodyFramer", "HeaderMessage"]  # HeadFramer is for this package
+__all__ = ["HeaderBodyFramer", "HeaderMessage"]
 
 _MAX_DEPTH = 64
 # The largest number of digits that every Python takes, whatever sys.set_int_max_str_digits says.
@@ -52,6 +52,7 @@ class HeaderBodyFramer(Framer[HeaderMessage]):
     Args:
         format: The length field, as a ``struct`` format of one integer with its byte order.
         size_key: The header's key for the size of the body.
+        name_key: The header's key for the name of a file, for :mod:`framing.files`.
         max_header_size: The largest header, in bytes, sent or received.  One above what the
             length field can hold is lowered to that.
         max_size: The largest body, in bytes, sent or received.
@@ -68,6 +69,7 @@ class HeaderBodyFramer(Framer[HeaderMessage]):
 
     format: str
     size_key: str
+    name_key: str
     max_header_size: int
     _field: LengthField
 
@@ -76,6 +78,7 @@ class HeaderBodyFramer(Framer[HeaderMessage]):
         format: str = "!I",
         *,
         size_key: str = "size",
+        name_key: str = "name",
         max_header_size: int = 64 * 1024,
         max_size: int = 16 * 1024 * 1024,
     ) -> None:
@@ -85,6 +88,7 @@ class HeaderBodyFramer(Framer[HeaderMessage]):
         super().__init__(
             format=format,
             size_key=size_key,
+            name_key=name_key,
             max_header_size=min(check_limit("max_header_size", max_header_size), field.max_payload),
             max_size=max_size,
             _field=field,
@@ -104,9 +108,9 @@ class HeaderBodyFramer(Framer[HeaderMessage]):
         """
         header, body = _pair(message)
         payload = payload_view(body, self.max_size)
-        return self._encode_head(header, len(payload)), payload
+        return self.encode_head(header, len(payload)), payload
 
-    def _encode_head(self, header: dict[str, Any], body_size: int) -> bytes:
+    def encode_head(self, header: dict[str, Any], body_size: int) -> bytes:
         """Return what goes before a body: the header, behind its length."""
         announced = header.get(self.size_key, body_size)
         if isinstance(announced, bool) or announced != body_size:
@@ -140,11 +144,11 @@ class HeaderBodyFramer(Framer[HeaderMessage]):
 
     def read_message(self) -> Steps[HeaderMessage]:
         """Read the length, the header, and the body that it announces."""
-        header, size = yield from self._read_head()
+        header, size = yield from self.read_head()
         body = yield ReadExactly(self.check_size(size), last=True)
         return HeaderMessage(header, body)
 
-    def _read_head(self) -> Steps[Head]:
+    def read_head(self) -> Steps[Head]:
         """Read the length and the header."""
         field = yield ReadExactly(self._field.width)
         size = self._field.unpack(field, self.max_header_size, "max_header_size")
@@ -173,37 +177,6 @@ class Head(NamedTuple):
 
     header: dict[str, Any]
     body_size: int
-
-
-class HeadFramer(Framer[Head]):
-    """The beginning of a :class:`HeaderBodyFramer`'s messages, as if it were all of them.
-
-    It is for bodies that memory is not to hold: of any size, and received by other means.
-
-    Args:
-        whole: The format of the messages.
-
-    Raises:
-        TypeError: *whole* is no :class:`HeaderBodyFramer`, or one that reads or writes its
-            messages in a way of its own.
-    """
-
-    whole: HeaderBodyFramer
-
-    def __init__(self, whole: Framer[Any]) -> None:
-        kind = type(whole)
-        if not isinstance(whole, HeaderBodyFramer) or any(
-            getattr(kind, name) is not getattr(HeaderBodyFramer, name)
-            for name in ("encode_parts", "read_message")
-        ):
-            raise TypeError(f"expected a HeaderBodyFramer, not {whole!r}")
-        super().__init__(max_size=whole.max_header_size, whole=whole)
-
-    def encode_parts(self, message: Head) -> tuple[bytes]:
-        return (self.whole._encode_head(*message),)
-
-    def read_message(self) -> Steps[Head]:
-        return self.whole._read_head()
 
 
 def _pair(message: HeaderMessage) -> tuple[dict[str, Any], Any]:
