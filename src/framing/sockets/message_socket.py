@@ -378,7 +378,7 @@ class MessageSocket(Generic[M]):
         """
         if length_hint(self._ready):
             return True
-        if self._receiving.is_taken and not self._receiving.refusal:
+        if self._receiving.is_taken and not self._receiving.is_refused:
             return False  # another thread waits for the next message
         try:
             return self._receiving.run(Deadline(None, 0), self._decode_what_is_here)

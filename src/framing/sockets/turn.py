@@ -40,17 +40,19 @@ class Turn:
     Attributes:
         free: Holds one token if nobody has the turn, and none if there is a refusal.
         in_doubt: The refusal that an interruption leaves behind.
-        refusal: What every call raises from now on, the class of the error and its text;
-            ``None`` if there is nothing to refuse.
+        refusal: What every later call raises unless the one that has the turn changes it, the
+            class of the error and its text; ``None`` if there is nothing to refuse.
+        is_refused: Whether that one has ended, and left a refusal behind.
         waiting: The threads that wait for their turn.
     """
 
-    __slots__ = ("free", "in_doubt", "refusal", "waiting")
+    __slots__ = ("free", "in_doubt", "is_refused", "refusal", "waiting")
 
     def __init__(self, advice: str) -> None:
         self.free = [True]
         self.in_doubt: tuple[type[Exception], str] = ConnectionError, advice
         self.refusal: tuple[type[Exception], str] | None = None
+        self.is_refused = False
         self.waiting: list[threading.Event] = []
 
     @property
@@ -113,14 +115,15 @@ class Turn:
 
     def give(self) -> None:
         """Let the next call have the turn, or be refused."""
-        if self.refusal is None:
+        self.is_refused = self.refusal is not None
+        if not self.is_refused:
             self.free.append(True)
         if self.waiting:
             self.wake()
 
     def refuse(self) -> None:
         """Let no call have the turn any more, after an interruption at an unknown place."""
-        self.refusal = self.in_doubt
+        self.refusal, self.is_refused = self.in_doubt, True
         self.free.clear()
 
     def wake(self) -> None:
@@ -130,7 +133,8 @@ class Turn:
 
     def _wait(self, deadline: Deadline) -> None:
         """Wait until the turn may be free."""
-        self.check()
+        if self.is_refused:
+            self.check()
         if _is_below(self):
             raise RuntimeError(
                 "a signal handler used a connection while the call that it interrupted was using"
@@ -157,9 +161,11 @@ def _is_below(turn: Turn) -> bool:
     """Return whether this thread is inside a call that has *turn*.
 
     Such a call is a frame with *turn* in a variable of that name, or one of :meth:`Turn.run`,
-    below the one that wants it.  (To note the thread of each call would slow the fastest ones.)
+    below the call that wants it.  (To note the thread of each call would slow the fastest ones.)
     """
-    frame: FrameType | None = sys._getframe(3)  # behind _wait(), run() and who called that
+    frame: FrameType | None = sys._getframe(3)  # behind _wait() and run()
+    while frame is not None and frame.f_locals.get("turn") is turn:
+        frame = frame.f_back  # the call that wants it
     while frame is not None:
         name = "self" if frame.f_code is Turn.run.__code__ else "turn"
         if frame.f_locals.get(name) is turn:
