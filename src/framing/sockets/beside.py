@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..framer import Framer
 
 M = TypeVar("M")
+R = TypeVar("R")
 
 # The most to take from the system in one call.
 _RECEIVE_SIZE = 256 * 1024
@@ -93,6 +94,14 @@ class Beside:
             turn.refusal = None
             self.decoder = decoder
             self._receive(stream, decoder, turn)
+
+    def lend_decoder(self, framer: Framer[M], function: Callable[[Decoder[M]], R]) -> R:
+        """Return ``function(decoder)``, which receives; for whoever has the turn."""
+        self.decoder = decoder = self._decoder_for(framer)
+        try:
+            return function(decoder)
+        finally:
+            self._settle(decoder, is_over=decoder.rest > 0 or decoder.is_idle)
 
     def keep(self, framer: Framer[Any], data: bytes, *, ended: bool = False) -> None:
         """Keep *data*, the first bytes of a message in the format of *framer*, or the end."""

@@ -122,6 +122,9 @@ class Channel:
 
     Args:
         sock: A connected stream socket.
+        turns: Those to receive and to send, if they exist: the socket has no owner then, and
+            other calls may be waiting in it.  So its timeout is left alone, and an attempt on a
+            socket that is not plain may wait in it, for as long as its own timeout allows.
 
     Attributes:
         receiving: The turn of calls that receive.
@@ -130,10 +133,10 @@ class Channel:
         bytes_received: How many bytes have come in.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, turns: tuple[Turn, Turn] | None = None) -> None:
         self.sock = sock
-        self.receiving = Turn(RECEIVE_ADVICE)
-        self.sending = Turn(SEND_ADVICE)
+        self.is_owned = turns is None
+        self.receiving, self.sending = turns or (Turn(RECEIVE_ADVICE), Turn(SEND_ADVICE))
         self.unsent: Sequence[Buffer] = ()
         self.bytes_received = 0
         self.is_plain = is_plain(sock) and DONTWAIT != 0
@@ -277,9 +280,13 @@ class Channel:
         # The socket's number is asked for at each attempt: another thread may have closed the
         # socket meanwhile, and the number may be another connection's by now.
         self.wait(True, deadline)
-        return self._attempt(
-            lambda _: os.sendfile(self.sock.fileno(), fd, offset, size), self.sending, deadline
-        )
+        try:
+            return self._attempt(
+                lambda _: os.sendfile(self.sock.fileno(), fd, offset, size), self.sending, deadline
+            )
+        except ConnectionResetError as error:
+            self.remember(error)
+            raise
 
     # Attempts
 
@@ -308,11 +315,14 @@ class Channel:
             self.wait(wants, deadline)
 
     def _try(self, call: Callable[[int], R], turn: Turn) -> R:
+        before = turn.refusal
         if self.is_plain:
             result = turn.move(call, DONTWAIT)
-        else:
+        elif self.is_owned:
             result = turn.move(self._attempting.run, NEVER, self._call_without_waiting, call)
-        turn.refusal = None
+        else:
+            result = turn.move(call, 0)
+        turn.refusal = before
         return result
 
     def _call_without_waiting(self, call: Callable[[int], R]) -> R:

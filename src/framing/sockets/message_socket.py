@@ -602,7 +602,8 @@ class MessageSocket(Generic[M]):
             return
         deadline = NEVER if timeout is None else Deadline(timeout, None)
         try:
-            self._sending.run(deadline, self._flush, deadline)
+            if not self._sending.is_refused:  # or else a call has raised why
+                self._sending.run(deadline, self._flush, deadline)
         except OSError:
             self._close_now()
             raise
@@ -662,6 +663,22 @@ class MessageSocket(Generic[M]):
                 f"this MessageSocket was finished by {self._finished_by}():"
                 " use what that returned"
             )
+
+
+# For framing.files, which moves the bytes of a file by itself
+
+
+def channel_of(conn: MessageSocket[Any]) -> Channel:
+    """Return the channel of *conn*, which must not be finished."""
+    conn._check_usable()
+    return conn._channel
+
+
+def lend_decoder(conn: MessageSocket[M], function: Callable[[Decoder[M]], N]) -> N:
+    """Return ``function(decoder)``, which receives; for a call that has the turn to receive."""
+    conn._check_usable()
+    conn._hide_ready()  # what was decoded ahead is only in the decoder then
+    return function(conn._decoder)
 
 
 class _Locked:

@@ -96,11 +96,11 @@ class Turn:
     def move(self, function: Callable[..., R], *args: object) -> R:
         """Return ``function(*args)``, which receives or sends, and leave the turn in doubt.
 
-        Set :attr:`refusal` to ``None`` once the result is kept.  If the call raises, and it is
-        known that it moved no byte, the turn is not in doubt.
+        Set :attr:`refusal` to what it was before once the result is kept.  If the call raises,
+        and it is known that it moved no byte, that has been done.
         """
         result: Any = self
-        self.refusal = self.in_doubt
+        before, self.refusal = self.refusal, self.in_doubt
         try:
             # Stored in the step that calls.  So if a C function is interrupted while it waits,
             # and raises, it is known to have moved nothing.
@@ -109,7 +109,7 @@ class Turn:
         except BaseException as error:
             is_c = isinstance(function, BuiltinFunctionType)
             if result is self and (is_c or is_own(error)):
-                self.refusal = None
+                self.refusal = before
             raise
         return result  # type: ignore[no-any-return]
 
