@@ -295,7 +295,7 @@ class Decoder(Generic[M]):
     @property
     def is_idle(self) -> bool:
         """Whether the decoder is between two messages, and holds no byte of the next one."""
-        return not (length_hint(self._ready) or self._buffer.size or self._rest or self._error)
+        return not (length_hint(self._ready) or self._buffer.size or self.rest or self._error)
 
     @property
     def offset(self) -> int:
@@ -458,6 +458,7 @@ class Decoder(Generic[M]):
             self._forget()
         other: Any = self
         other._framer, other._split, other._window = framer, framer.split_block, _FIRST_WINDOW
+        other._error, other._has_failed = None, False
         return other
 
     def _forget(self) -> None:
@@ -469,17 +470,16 @@ class Decoder(Generic[M]):
     def _bytes_of_last(self, count: int) -> bytes:
         """Return the bytes that the last *count* of the ready messages were decoded from."""
         kept, data, start, end = self._batch
-        if kept is not None:
-            return join(kept) + data[start:end]
+        wire = join(kept) + data[start:end]
         again = Decoder(self._framer)
-        again.feed(data[start:end])
+        again.feed(wire)
         taken = sum(1 for _ in again) - count
         again = Decoder(self._framer)
         again._split, again._window = None, 0  # one by one
-        again.feed(data[start:end])
+        again.feed(wire)
         for _ in range(taken):
             again.next_message()
-        return data[start + again.offset : end]
+        return wire[again.offset :]
 
     # Finding what comes next
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import ref
 
 from ..decoder import Decoder
-from .channel import NEVER, RECEIVE_ADVICE, joined, skip
+from .channel import NEVER, RECEIVE_ADVICE, SEND_ADVICE, joined, skip
 from .checks import check_is_stream, explained, is_plain, refuse
 from .turn import Turn, is_own
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..framer import Framer
 
 M = TypeVar("M")
+R = TypeVar("R")
 
 # The most to take from the system in one call.
 _RECEIVE_SIZE = 256 * 1024
@@ -61,10 +62,7 @@ class Beside:
 
     def __init__(self, stream: Any) -> None:
         self.receiving = Turn(RECEIVE_ADVICE)
-        self.sending = Turn(
-            "an earlier send_msg failed in the middle of a message: close the connection, since"
-            " the receiver cannot know where the next message starts"
-        )
+        self.sending = Turn(SEND_ADVICE)
         self.decoder: Decoder[Any] | None = None
         self.is_inside = False
         self.offset = 0
@@ -93,6 +91,14 @@ class Beside:
             turn.is_moving = False
             self.decoder = decoder
             self._receive(stream, decoder, turn)
+
+    def lend_decoder(self, framer: Framer[M], function: Callable[[Decoder[M]], R]) -> R:
+        """Return ``function(decoder)``, which receives; for whoever has the turn."""
+        self.decoder = decoder = self._decoder_for(framer)
+        try:
+            return function(decoder)
+        finally:
+            self._settle(decoder, is_over=decoder.rest > 0 or decoder.is_idle)
 
     def keep(self, framer: Framer[Any], data: bytes, *, ended: bool = False) -> None:
         """Keep *data*, the first bytes of a message in the format of *framer*, or the end."""

@@ -62,8 +62,8 @@ RECEIVE_ADVICE = (
     " close the connection"
 )
 SEND_ADVICE = (
-    "a call that sent on this connection was interrupted in the middle of a message: close the"
-    " connection, since the receiver cannot know where the next message starts"
+    "an earlier message or file was cut off in the middle: close the connection, since the"
+    " receiver cannot know where the next message starts"
 )
 
 
@@ -122,6 +122,9 @@ class Channel:
 
     Args:
         sock: A connected stream socket.
+        turns: Those to receive and to send, if they exist: the socket has no owner then, and
+            other calls may be waiting in it.  So its timeout is left alone, and an attempt on a
+            socket that is not plain may wait in it, for as long as its own timeout allows.
 
     Attributes:
         receiving: The turn of calls that receive.
@@ -129,10 +132,10 @@ class Channel:
         unsent: What is left of a message that has begun to go out.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, turns: tuple[Turn, Turn] | None = None) -> None:
         self.sock = sock
-        self.receiving = Turn(RECEIVE_ADVICE)
-        self.sending = Turn(SEND_ADVICE)
+        self.is_owned = turns is None
+        self.receiving, self.sending = turns or (Turn(RECEIVE_ADVICE), Turn(SEND_ADVICE))
         self.unsent: Sequence[Buffer] = ()
         self.is_plain = is_plain(sock) and DONTWAIT != 0
         self.is_closed = False
@@ -308,9 +311,13 @@ class Channel:
         # The socket's number is asked for at each attempt: another thread may have closed the
         # socket meanwhile, and the number may be another connection's by now.
         self.wait(True, deadline)
-        return self._attempt(
-            lambda _: os.sendfile(self.sock.fileno(), fd, offset, size), self.sending, deadline
-        )
+        try:
+            return self._attempt(
+                lambda _: os.sendfile(self.sock.fileno(), fd, offset, size), self.sending, deadline
+            )
+        except ConnectionResetError as error:
+            self.remember(error)
+            raise
 
     # Attempts
 
@@ -341,8 +348,10 @@ class Channel:
     def _try(self, call: Callable[[int], R], turn: Turn) -> R:
         if self.is_plain:
             result = turn.move(call, DONTWAIT)
-        else:
+        elif self.is_owned:
             result = turn.move(self._attempting.run, NEVER, self._call_without_waiting, call)
+        else:
+            result = turn.move(call, 0)
         turn.is_moving = False
         return result
 

@@ -402,7 +402,7 @@ class MessageSocket(Generic[M]):
         """
         if length_hint(self._ready):
             return True
-        if self._receiving.is_taken and not self._receiving.refusal:
+        if self._receiving.is_taken and self._receiving.refusal is None:
             return False  # another thread waits for the next message
         try:
             return self._receiving.run(Deadline(None, 0), self._decode_what_is_here)
@@ -657,7 +657,8 @@ class MessageSocket(Generic[M]):
             return
         deadline = NEVER if timeout is None else Deadline(timeout, None)
         try:
-            self._sending.run(deadline, self._flush, deadline)
+            if self._sending.refusal is None:  # or else a call has raised why
+                self._sending.run(deadline, self._flush, deadline)
         except OSError:
             self._close_now()
             raise
@@ -718,6 +719,22 @@ class MessageSocket(Generic[M]):
                 f"this MessageSocket was finished by {self._finished_by}():"
                 " use what that returned"
             )
+
+
+# For framing.files, which moves the bytes of a file by itself
+
+
+def channel_of(conn: MessageSocket[Any]) -> Channel:
+    """Return the channel of *conn*, which must not be finished."""
+    conn._check_usable()
+    return conn._channel
+
+
+def lend_decoder(conn: MessageSocket[M], function: Callable[[Decoder[M]], N]) -> N:
+    """Return ``function(decoder)``, which receives; for a call that has the turn to receive."""
+    conn._check_usable()
+    conn._hide_ready()  # what was decoded ahead is only in the decoder then
+    return function(conn._decoder)
 
 
 class _Locked:
