@@ -737,7 +737,7 @@ def test_a_stream_that_send_msg_broke_is_refused() -> None:
     with client, server:
         with pytest.raises(TimeoutError):
             send_msg(client, bytes(MIB))
-        with pytest.raises(ConnectionError, match="cut off in the middle of a message"):
+        with pytest.raises(ConnectionError, match="cut off in the middle"):
             MessageSocket(client)
 
 

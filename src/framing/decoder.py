@@ -185,6 +185,10 @@ class Decoder(Generic[M]):
         """Report the end of the stream.  A second call changes nothing."""
         self._ended = True
 
+    def restore(self, data: Buffer) -> None:
+        """Keep bytes that were received past the decoder after all."""
+        self._buffer.feed(data)
+
     # A body may follow a message, and be received past the decoder
 
     def expect_body(self, size: int, start: int) -> None:
@@ -385,6 +389,7 @@ class Decoder(Generic[M]):
             IncompleteMessageError: The stream has ended before the last of them.
         """
         buffer = self._buffer
+        self._wanted = 0
         if self._rest is not None and not self._drain(self._rest):
             if isinstance(self._error, IncompleteMessageError):
                 raise fresh_copy(self._error)

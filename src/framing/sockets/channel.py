@@ -256,7 +256,7 @@ class Channel:
             self._attempt(send, self.sending, deadline)
         except OSError as error:
             self.remember(error)
-            if not (begins and is_encrypted and is_passing(error)):
+            if not (begins and is_encrypted and is_own(error)):
                 raise
             self.unsent = parts  # TLS may have sent some, and has to get the same bytes again
 

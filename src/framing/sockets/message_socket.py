@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 from contextlib import suppress
+from functools import partial
 from itertools import chain
 from operator import length_hint
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from ssl import SSLContext
     from types import TracebackType
+    from typing import NoReturn
 
     from ..buffer import Buffer
     from ..decoder import Decoder
@@ -242,7 +244,8 @@ class MessageSocket(Generic[M]):
     @property
     def unsent(self) -> int:
         """How many bytes are unsent: the rest of a message that has begun to go out."""
-        return sum(memoryview(part).nbytes for part in self._channel.unsent)
+        unsent = () if self._finished_by == "close" else self._channel.unsent
+        return sum(memoryview(part).nbytes for part in unsent)
 
     def flush(self, *, timeout: float | None = None) -> None:
         """Send the unsent bytes.
@@ -514,15 +517,16 @@ class MessageSocket(Generic[M]):
                 pass
         except BaseException:
             was_moving, turn.is_moving = turn.is_moving, True
-            decoder.feed(view[there:got])
+            decoder.restore(view[there:got])
             turn.is_moving = was_moving
             raise
         turn.is_moving = True
         if got == len(view):
             decoder.finish_message(got - there)
-            return True
+        else:
+            decoder.restore(view[there:got])
         turn.is_moving = False
-        return False
+        return got == len(view)
 
     def _decode_what_is_here(self) -> bool:
         """Return whether messages are ready, without asking the system for more."""
@@ -627,6 +631,7 @@ class MessageSocket(Generic[M]):
             io.UnsupportedOperation: The connection is TLS, which cannot end one direction.
             OSError: As the socket raised it.
         """
+        self._check_usable()
         if hasattr(self.sock, "unwrap"):
             raise io.UnsupportedOperation(
                 "TLS cannot end one direction alone: let a message say that it is the last,"
@@ -709,16 +714,12 @@ class MessageSocket(Generic[M]):
 
     def _finish(self, method: str) -> None:
         self._finished_by = method
+        self._encode_parts = partial(_raise_finished, method)
 
     def _check_usable(self) -> None:
         """Raise an error if this object is finished, by another thread perhaps."""
-        if self._finished_by == "close":
-            raise OSError(errno.EBADF, "this MessageSocket is closed")
         if self._finished_by:
-            raise io.UnsupportedOperation(
-                f"this MessageSocket was finished by {self._finished_by}():"
-                " use what that returned"
-            )
+            _raise_finished(self._finished_by)
 
 
 # For framing.files, which moves the bytes of a file by itself
@@ -735,6 +736,14 @@ def lend_decoder(conn: MessageSocket[M], function: Callable[[Decoder[M]], N]) ->
     conn._check_usable()
     conn._hide_ready()  # what was decoded ahead is only in the decoder then
     return function(conn._decoder)
+
+
+def _raise_finished(method: str, *_: object) -> NoReturn:
+    if method == "close":
+        raise OSError(errno.EBADF, "this MessageSocket is closed")
+    raise io.UnsupportedOperation(
+        f"this MessageSocket was finished by {method}(): use what that returned"
+    )
 
 
 class _Locked:
