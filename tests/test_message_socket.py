@@ -843,4 +843,4 @@ def test_a_large_message_costs_its_size_once(receive: str) -> None:
         timeout=300,
     )
     assert result.returncode == 0, result.stderr
-    assert 1 <= float(result.stdout) <= 1.15
+    assert 0.9 <= float(result.stdout) <= 1.15
