@@ -47,9 +47,9 @@ python_maximum_signature_line_length = 88
 nitpicky = True
 nitpick_ignore_regex = [
     # The standard library's documentation is elsewhere, and a build needs no network.
-    (r"py:.*", r"(abc|collections\.abc|io|os|pathlib|socket|socketserver|ssl|typing)\..*|Path"),
-    (r"py:.*", r"(.*\.)?[MN]"),  # the type variables that stand for the type of a message
-    (r"py:class", r"Address"),  # host and port, as each parameter of it says
+    (r"py:.*", r"(abc|collections\.abc|io|os|pathlib|socket|socketserver|ssl|typing)\..*|Path|SSLContext"),
+    (r"py:.*", r"(.*\.)?[MNP]"),  # the type variables that stand for the type of a message
+    (r"py:class", r"(.*\.)?(Address|Connection|Stream|Refuse)"),  # internal, or explained there
 ]
 
 
@@ -82,8 +82,8 @@ _overloaded: set[str] = set()
 
 def keep_overloads_for_type_checkers(app: Sphinx) -> None:
     """Show one signature, in terms of ``M``, where type checkers are told the default's as well."""
-    for name in ("framing.stream", "framing.message_socket"):
-        analyzer = ModuleAnalyzer.for_module(name)
+    for name in ("functions", "message_socket"):
+        analyzer = ModuleAnalyzer.for_module(f"framing.sockets.{name}")
         analyzer.analyze()
         _overloaded.update(
             f"framing.{each}".removesuffix(".__init__") for each in analyzer.overloads
@@ -124,10 +124,10 @@ def find_where_it_is_imported_from(
     for names in (path[1:], path):
         if names and names[0] in framing.__all__:
             target = ".".join(["framing", *names])
-            domain = env.domains["py"]
-            return domain.resolve_any_xref(
+            found = env.domains["py"].resolve_any_xref(
                 env, node["refdoc"], app.builder, target, node, contnode
-            )[0][1]
+            )
+            return found[0][1] if found else None
     return None
 
 
