@@ -375,7 +375,7 @@ def test_between_messages_nothing_is_held(format: Format[Any]) -> None:
         held, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert held < 20_000  # what the interpreter keeps of small objects included
+    assert held < 10_000  # what the interpreter keeps of small objects included
 
 
 # 7. Garbage

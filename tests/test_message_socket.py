@@ -542,7 +542,7 @@ def test_a_switch_goes_on_with_the_same_connection(pair: Pair) -> None:
             lambda finished=finished: finished.detach(),
             lambda finished=finished: finished.send_many([]),
         ):
-            with pytest.raises(io.UnsupportedOperation, match=r"switch\(\)|TLS cannot"):
+            with pytest.raises(io.UnsupportedOperation, match=r"finished by switch\(\)"):
                 call()
         finished.close()  # nothing: it is not its connection any more
     records.send((3,))
@@ -737,7 +737,7 @@ def test_a_stream_that_send_msg_broke_is_refused() -> None:
     with client, server:
         with pytest.raises(TimeoutError):
             send_msg(client, bytes(MIB))
-        with pytest.raises(ConnectionError, match="in the middle of a message"):
+        with pytest.raises(ConnectionError, match="cut off in the middle of a message"):
             MessageSocket(client)
 
 
