@@ -323,7 +323,7 @@ def _send_head(channel: Channel, head: bytes) -> None:
         channel.send((head,), _deadline(channel), begins=True)
     except OSError as error:
         # No byte went out; but TLS that waits by itself may have sent some.
-        if is_own(error) and (channel.is_plain or channel.is_owned):
+        if is_own(error) and (channel.is_owned or not hasattr(channel.sock, "unwrap")):
             channel.sending.refusal = None
         raise
     _flush(channel)
