@@ -44,10 +44,10 @@ def set_up(*, package: str, without: Iterable[str]) -> None:
 def alias(package: ModuleType) -> None:
     """Let ``import framing``, and of any module in it, give *package* and what is in that."""
     sys.modules["framing"] = package
-    for each in pkgutil.iter_modules(package.__path__):
-        if each.name != "__main__":
-            module = importlib.import_module(f"{package.__name__}.{each.name}")
-            sys.modules[f"framing.{each.name}"] = module
+    for each in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        if not each.name.endswith("__main__"):
+            module = importlib.import_module(each.name)
+            sys.modules["framing" + each.name.removeprefix(package.__name__)] = module
 
 
 # Features.  Each is taken away by a function that returns how to give it back: what the package
@@ -63,17 +63,14 @@ def _without(owner: ModuleType, name: str, *, for_good: bool = False) -> Callabl
 
 
 def _without_sendmsg() -> Callable[[], None]:
-    """Take away what ``socket.socket`` inherits from a class of C, which cannot be changed."""
+    """Hide what ``socket.socket`` inherits from a class of C, which cannot be changed."""
 
-    def refuse(*_: object) -> NoReturn:
-        raise AssertionError("sendmsg() was called where there is none")
+    class Missing:
+        def __get__(self, *_: object) -> NoReturn:
+            raise AttributeError("sendmsg")
 
-    def hide() -> None:
-        for module in ("stream", "transport"):
-            vars(sys.modules[f"framing.{module}"])["_HAS_SENDMSG"] = False
-        socket.socket.sendmsg = refuse  # type: ignore[method-assign]
-
-    return hide
+    socket.socket.sendmsg = Missing()  # type: ignore[method-assign, assignment]
+    return lambda: None
 
 
 def _without_sendfile() -> Callable[[], None]:

@@ -1,4 +1,4 @@
-"""Hypothesis profiles: HYPOTHESIS_PROFILE chooses another than the default.
+"""Fixtures, and the Hypothesis profiles: HYPOTHESIS_PROFILE=thorough chooses another.
 
 The contract's properties run on 28 framers each, so a property is tried that many times more.
 """
@@ -16,11 +16,11 @@ from .pairs import Pair, tcp_pair, tls_pair, unix_pair, wrapped_pair
 
 settings.register_profile(
     "default",
-    max_examples=15,
+    max_examples=5,  # test_exhaustive tries all short streams
     deadline=None,  # examples differ in size, and test machines in speed
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
-settings.register_profile("quick", settings.get_profile("default"), max_examples=5)
+settings.register_profile("quick", settings.get_profile("default"), max_examples=3)
 settings.register_profile("thorough", settings.get_profile("default"), max_examples=40)
 settings.register_profile(  # for tests.mutation: to fail fast is enough
     "mutation",
@@ -28,7 +28,14 @@ settings.register_profile(  # for tests.mutation: to fail fast is enough
     database=None,
     phases=[Phase.explicit, Phase.generate],
 )
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "default")
+settings.load_profile(PROFILE)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Leave nothing out of the thorough profile."""
+    if PROFILE == "thorough" and config.option.markexpr == "not slow":
+        config.option.markexpr = ""
 
 
 @pytest.fixture(params=[tcp_pair, unix_pair, wrapped_pair, tls_pair])

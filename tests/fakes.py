@@ -117,6 +117,35 @@ class MisbehavingSocket(socket.socket):
         return super().sendmsg([memoryview(b"".join(buffers))[: self.limit]], *rest)
 
 
+class ScriptedSends(socket.socket):
+    """A real socket whose sends take as many bytes as *sizes* say, or raise the errors there."""
+
+    sizes: list[int | BaseException]
+
+    @classmethod
+    def around(cls, sock: socket.socket, *sizes: int | BaseException) -> ScriptedSends:
+        timeout = sock.gettimeout()
+        made = cls(sock.family, sock.type, sock.proto, sock.detach())
+        made.settimeout(timeout)
+        made.sizes = list(sizes)
+        return made
+
+    def send(self, data: Any, flags: int = 0, /) -> int:
+        view = memoryview(data).cast("B")
+        if not self.sizes:
+            return super().send(view, flags)
+        size = self.sizes.pop(0)
+        if isinstance(size, int):
+            return super().send(view[:size], flags)
+        try:
+            raise size
+        finally:
+            del size  # which its traceback leads to
+
+    def sendmsg(self, buffers: Any, *_: Any) -> int:
+        return self.send(b"".join(buffers))
+
+
 class ScriptedDatagramSocket:
     """A UDP socket of Windows, or of nowhere: does what *script* says, one step a call.
 

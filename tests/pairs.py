@@ -1,23 +1,27 @@
-"""Connected pairs of sockets, of every kind, what to send over them, and how to wait."""
+"""Connected pairs of sockets, of every kind, and calls that wait on them in another thread."""
 
 from __future__ import annotations
 
+import os
+import select
 import socket
 import ssl
+import struct
+import sys
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import pytest
 import trustme
 
-from framing import EndOfStreamError, HeaderMessage
+from framing import EndOfStreamError
 
 from .fakes import WrappedSocket
-from .strategies import FORMATS, Format, carries
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -70,18 +74,6 @@ def tls_pair() -> Pair:
 
 ALL_PAIRS = [tcp_pair, unix_pair, wrapped_pair, tls_pair]
 every_pair = pytest.mark.parametrize("make_pair", ALL_PAIRS)
-every_format = pytest.mark.parametrize("format", FORMATS, ids=repr)
-
-
-def samples(format: Format[Any]) -> list[Any]:
-    """Return messages for *format* of several kinds, long ones where it carries them."""
-    kinds: list[Any] = [
-        *(b"hello", b"", b"a", b"x" * 200),
-        *("hello", "", "a", "漢字" * 2, "x" * 200),
-        *(HeaderMessage({"id": 7}, b"hello"), HeaderMessage({}, b"")),
-        *((7, b"alice", 1), (200,), (1.5, 2.5, True, b"c"), (b"pascal"[:5], -5)),
-    ]
-    return [each for each in kinds if carries(format, each)]
 
 
 def fill(sock: socket.socket) -> int:
@@ -106,7 +98,7 @@ def small_buffers(pair: Pair) -> Pair:
 
 
 def everything(receive: Callable[[], Any], *, but: tuple[type[Exception], ...]) -> list[Any]:
-    """Return what *receive* does until the end, trying again after the errors in *but*."""
+    """Return all that *receive* gives until the end, trying again after the errors in *but*."""
     received = []
     while True:
         try:
@@ -117,14 +109,79 @@ def everything(receive: Callable[[], Any], *, but: tuple[type[Exception], ...]) 
             return received
 
 
+def retried(call: Callable[[], Any]) -> Any:
+    """Return what *call* does once nothing interrupts it any more."""
+    while True:
+        with suppress(*TRANSIENT):
+            return call()
+
+
 def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    """Wait for something that happens in another thread or in the network."""
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.001)
 
 
-def retried(receive: Callable[[], Any]) -> Any:
-    while True:
-        with suppress(*TRANSIENT):
-            return receive()
+def reset(sock: socket.socket) -> None:
+    """Close a TCP connection as the system of a crashed peer does: what was under way is lost."""
+    linger = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    sock.close()
+
+
+def has_unread(sock: socket.socket) -> bool:
+    """Return whether the system holds bytes for *sock*, or knows of its end."""
+    return bool(select.select([sock], [], [], 0)[0])
+
+
+def wait_until_bytes_come(sock: socket.socket) -> None:
+    wait_until(lambda: has_unread(sock))
+
+
+def raising(error: BaseException | type[BaseException]) -> Callable[..., object]:
+    """Return a handler of signals that raises *error*."""
+
+    def handler(*_: object) -> None:
+        raise error
+
+    return handler
+
+
+class Task(threading.Thread):
+    """A call in a thread of its own, and its result."""
+
+    def __init__(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> None:
+        super().__init__(daemon=True)  # so that one that hangs does not keep the tests from ending
+        self._call = partial(call, *arguments, **options)
+        self._outcome: Future[Any] = Future()
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self._outcome.set_result(self._call())
+        except BaseException as error:  # it is raised by result()
+            self._outcome.set_exception(error)
+
+    def result(self) -> Any:
+        """Wait for the call to end; return or raise what it did."""
+        return self._outcome.result(60)
+
+    def error(self) -> BaseException | None:
+        return self._outcome.exception(60)
+
+    @property
+    def is_done(self) -> bool:
+        return self._outcome.done()
+
+    def wait_until_it_waits(self) -> None:
+        """Wait until the thread stops moving: most likely, it is in a system call then."""
+        places: list[object] = []
+
+        def has_stopped() -> bool:
+            frame = sys._current_frames().get(self.ident or 0)
+            places.append(frame and (frame.f_code, frame.f_lasti))
+            return self.is_done or (len(places) > 20 and len(set(places[-20:])) == 1)
+
+        wait_until(has_stopped)

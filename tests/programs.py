@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
+import runpy
 import signal
+import socket
 import subprocess
 import sys
 import threading
-from contextlib import suppress
 from pathlib import Path
 from queue import Queue
-from typing import IO
+from typing import IO, Any
+from unittest import mock
 
 import framing
 
 EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
+COMMAND = [sys.executable, "-m", framing.__name__]
 TIMEOUT = 60  # seconds, for whatever is waited for; far more than it takes
 # Without what would flush for the programs: they have to do it themselves.
-_ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-_ENVIRONMENT |= {
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+ENVIRONMENT |= {
     "PYTHONPATH": str(Path(framing.__file__).parents[1]),  # the package that is being tested
     "PYTHONUTF8": "1",
     "COLUMNS": "80",
@@ -28,47 +33,51 @@ INTERRUPTED = {0, 130, -signal.SIGINT}  # the last is what shells show as 130
 
 
 class Program:
-    """A running program.  Warnings of it, such as of a socket left open, count as errors."""
+    """A running program. Its warnings, such as about a socket left open, count as errors."""
 
     def __init__(self, command: list[str], folder: Path | None = None) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, *command],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=folder,
-            env=_ENVIRONMENT,
+            env=ENVIRONMENT,
         )
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         assert self.process.stderr is not None
         self._stdin = self.process.stdin
-        self._stdout, reader = _lines_of(self.process.stdout)
-        self._stderr, error_reader = _lines_of(self.process.stderr)
+        self._stdout, reader = lines_of(self.process.stdout)
+        self._stderr, error_reader = lines_of(self.process.stderr)
         self._readers = [reader, error_reader]
+
+    def line(self) -> str:
+        """Wait for the next line that it prints."""
+        return self._next(self._stdout)
+
+    def note(self) -> str:
+        """Wait for the next line that it prints on standard error."""
+        return self._next(self._stderr)
+
+    def _next(self, lines: Queue[str | None]) -> str:
+        line = lines.get(timeout=TIMEOUT)
+        assert line is not None, f"it has ended: {self.end()}"
+        return line
 
     @property
     def address(self) -> tuple[str, int]:
         """Where a server listens, as its first line says."""
-        line = self.line()
-        found = re.search(r"([\d.]+)[: ](?:port )?(\d+)", line)
-        assert found, line
-        return found[1], int(found[2])
-
-    def line(self) -> str:
-        """Wait for the next line that it prints."""
-        line = self._stdout.get(timeout=TIMEOUT)
-        assert line is not None, f"it has ended: {self.end()}"
-        return line
+        return address_in(self.line())
 
     def type(self, *lines: str) -> None:
         """Type lines, whether or not the program is still there."""
-        with suppress(BrokenPipeError):
+        with contextlib.suppress(BrokenPipeError):
             os.write(self._stdin.fileno(), "".join(f"{line}\n" for line in lines).encode())
 
     def end(self) -> tuple[int, list[str], str]:
         """Close its standard input, and return status, the other lines, and what went wrong."""
-        with suppress(OSError):
+        with contextlib.suppress(OSError):
             self._stdin.close()
         status = self.process.wait(TIMEOUT)
         for reader in self._readers:
@@ -86,12 +95,64 @@ class Program:
         self.end()
 
 
+def address_in(line: str) -> tuple[str, int]:
+    """Return the address of IPv4 that a line names."""
+    found = re.search(r"([\d.]+)[: ](?:port )?(\d+)", line)
+    assert found, line
+    return found[1], int(found[2])
+
+
 def example(name: str, *arguments: object, folder: Path | None = None) -> Program:
+    """Start one of the example programs."""
     path = str(EXAMPLES / f"{name}.py")
-    return Program(["-W", "error", path, *map(str, arguments)], folder)
+    return Program([sys.executable, "-W", "error", path, *map(str, arguments)], folder)
 
 
-def _lines_of(stream: IO[bytes]) -> tuple[Queue[str | None], threading.Thread]:
+class Listener(Program):
+    """A running ``framing listen``, or ``recv-file``, on a port that the system chose."""
+
+    def __init__(self, *arguments: str, command: str = "listen") -> None:
+        super().__init__([*COMMAND, command, "127.0.0.1:0", *arguments])
+        self.host, self.port = address_in(self.note())
+        self.where = f"{self.host}:{self.port}"
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection((self.host, self.port), timeout=TIMEOUT)
+
+
+def run(*arguments: str, stdin: str | bytes = b"") -> subprocess.CompletedProcess[str]:
+    """Run a command of the command line in a process of its own, to its end."""
+    data = stdin.encode() if isinstance(stdin, str) else stdin
+    done = subprocess.run(
+        [*COMMAND, *arguments], input=data, capture_output=True, timeout=TIMEOUT, check=False
+    )
+    return subprocess.CompletedProcess(
+        done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
+    )
+
+
+def run_here(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
+    """Run a command of the command line in this process, which is quicker."""
+    files = [io.TextIOWrapper(io.BytesIO(data), "utf-8") for data in (stdin, b"", b"")]
+    patched: Any = dict(zip(("stdin", "stdout", "stderr"), files, strict=True))
+    patched["argv"] = ["framing", *arguments]
+    with mock.patch.multiple(sys, **patched):
+        try:
+            runpy.run_module(framing.__name__, run_name="__main__")
+        except SystemExit as ended:
+            status = ended.code
+    out, err = (_text_of(file) for file in files[1:])
+    assert isinstance(status, int)
+    return subprocess.CompletedProcess(list(arguments), status, out, err)
+
+
+def _text_of(file: io.TextIOWrapper) -> str:
+    file.flush()
+    file.seek(0)
+    return file.read()
+
+
+def lines_of(stream: IO[bytes]) -> tuple[Queue[str | None], threading.Thread]:
     """Read lines in a thread, so that waiting for one can time out; at the end, ``None``."""
     lines: Queue[str | None] = Queue()
 

@@ -1,7 +1,7 @@
 """What each wire format says about a stream, in a few lines that share nothing with the library.
 
 A specification looks at all bytes of a stream at once, from the start of a message on, and says
-what that message is: whole, or still missing something, or none.
+whether that message is whole, bad, or still missing something.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+import framing
 from framing import (
     DecodeError,
     FramingError,
@@ -30,7 +31,7 @@ class Missing(NamedTuple):
 
 
 class Bad(NamedTuple):
-    pass
+    size: int | None = None  # of the bad message, where the next one's start is known
 
 
 class TooLarge(NamedTuple):
@@ -96,7 +97,7 @@ def lines(encoding: str, limit: int) -> Specification:
         try:
             return Whole(text.decode(encoding), len(line + mark))
         except UnicodeDecodeError:
-            return Bad()
+            return Bad(len(line + mark))
 
     return read
 
@@ -155,18 +156,22 @@ def netstring(limit: int) -> Specification:
     return read
 
 
+# A bad message whose end is known ends nothing, from the version on that has this error.
+BadMessageError: type[DecodeError] | None = getattr(framing, "BadMessageError", None)
+
+
 @dataclass(frozen=True)
 class Expected:
     """What a stream has to give.
 
     Attributes:
-        messages: Those that are whole.
+        items: The messages that are whole, and the errors after which the stream goes on.
         ends: Where each of them ends.
-        error: What the next one raises, if anything.
+        error: What finishes the stream, if anything.
         needed: What ``bytes_needed`` is afterwards.
     """
 
-    messages: list[Any]
+    items: list[Any]
     ends: list[int]
     error: FramingError | None
     needed: int
@@ -178,19 +183,23 @@ class Expected:
 
 def expected(specification: Specification, data: bytes, *, end: bool) -> Expected:
     """Return what *data* has to give, with its stream's end or without."""
-    messages: list[Any] = []
+    items: list[Any] = []
     ends: list[int] = []
     place = 0
     while place < len(data):
         verdict = specification(data[place:], end)
-        if not isinstance(verdict, Whole):
+        if isinstance(verdict, Whole):
+            items.append(verdict.message)
+            place += verdict.size
+        elif isinstance(verdict, Bad) and verdict.size and BadMessageError:
+            items.append(BadMessageError("", offset=place))
+            place += verdict.size
+        else:
             error = _error(verdict, data[place:], place, end=end)
             needed = verdict.needed if isinstance(verdict, Missing) and not end else 0
-            return Expected(messages, ends, error, needed)
-        place += verdict.size
-        messages.append(verdict.message)
+            return Expected(items, ends, error, needed)
         ends.append(place)
-    return Expected(messages, ends, None, 0 if end else _first_needed(specification))
+    return Expected(items, ends, None, 0 if end else _first_needed(specification))
 
 
 def _error(verdict: Verdict, data: bytes, place: int, *, end: bool) -> FramingError | None:

@@ -1,4 +1,4 @@
-"""What Hypothesis needs to know of the wire formats: their messages, and streams of them."""
+"""The table of wire formats, and strategies for their messages and for streams of them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from functools import cache, cached_property
 from itertools import pairwise
 from typing import Any, Generic, TypeVar
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
@@ -49,11 +50,33 @@ class Format(Generic[M]):
             return False
         return True
 
+    @property
+    def ends_with_the_stream(self) -> bool:
+        """Whether the end of the stream may end a message, as it ends a line."""
+        return isinstance(self.framer, LineFramer) or getattr(self.framer, "final", "") == "emit"
+
     def __repr__(self) -> str:
         return repr(self.framer)
 
 
-def carries(format: Format[Any], message: Any) -> bool:
+def samples(format: Format[Any]) -> list[Any]:
+    """Return messages for *format* of several kinds, long ones where it carries them."""
+    kinds: list[Any] = [
+        *(b"hello", b"", b"a", b"x" * 200),
+        *("hello", "", "a", "漢字" * 2, "x" * 200),
+        *(HeaderMessage({"id": 7}, b"hello"), HeaderMessage({}, b"")),
+        *((7, b"alice", 1), (200,), (1.5, 2.5, True, b"c"), (b"pascal"[:5], -5)),
+    ]
+    return [each for each in kinds if _carries(format, each)]
+
+
+def longest_message(format: Format[Any], size: int) -> Any:
+    """Return a message for *format* with a payload of *size* bytes."""
+    kinds: list[Any] = [b"x" * size, "x" * size, HeaderMessage({}, b"x" * size)]
+    return next(each for each in kinds if _carries(format, each))
+
+
+def _carries(format: Format[Any], message: Any) -> bool:
     """Return whether *message*, of any type, is one for *format*."""
     try:
         return format.accepts(message)
@@ -116,8 +139,8 @@ def record(order: str, *codes: str) -> Format[Any]:
     )
 
 
-# Every wire format, with the options that change how it is read.  The contract is tested on
-# each: a new framer joins here, by one line.
+# Every wire format, with the options that change how it is read. The contract, both ways to
+# receive and the exhaustive tests of interruptions run on each: a new framer joins by one line.
 FORMATS: list[Format[Any]] = [
     Format(LengthPrefixFramer(), payloads),
     Format(LengthPrefixFramer("!B"), payloads),
@@ -152,6 +175,10 @@ FORMATS: list[Format[Any]] = [
     Format(NetstringFramer(), payloads),
     Format(NetstringFramer(max_size=9), payloads),
 ]
+every_format = pytest.mark.parametrize("format", FORMATS, ids=repr)
+one_of_each_class = pytest.mark.parametrize(
+    "format", {type(each.framer): each for each in reversed(FORMATS)}.values(), ids=repr
+)
 
 # Streams
 

@@ -1,123 +1,50 @@
-"""The contract that every wire format keeps, whatever the bytes and however they are cut.
+"""The contract of every wire format, whatever the bytes and however they are cut.
 
-Each test runs over ``strategies.FORMATS``.  They are numbered as the promises in
-``docs/framers.md`` are.
+Each test runs over ``strategies.FORMATS``, which a new format joins by one line. The sections
+have the numbers of the promises in ``docs/framers.md``.
 """
 
 from __future__ import annotations
 
 import pickle
+import time
 import tracemalloc
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
 import pytest
-from hypothesis import Phase, find, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from framing import (
     DecodeError,
-    Decoder,
     DelimiterFramer,
     EndOfStreamError,
     Framer,
     FramingError,
     HeaderBodyFramer,
-    HeaderMessage,
     IncompleteMessageError,
     LengthPrefixFramer,
     LineFramer,
     MessageTooLargeError,
     StructFramer,
 )
-from framing.stream_decoder import StreamDecoder
 
 from .netstring import NetstringFramer
-from .strategies import FORMATS, Format, carries, chunks, streams
-from .work import Work
+from .outcomes import READERS, Outcome, Reader, outcome, single_bytes, without_fast_path
+from .strategies import (
+    FORMATS,
+    Format,
+    chunks,
+    every_format,
+    longest_message,
+    one_of_each_class,
+    samples,
+    streams,
+)
 
-every_format = pytest.mark.parametrize("format", FORMATS, ids=repr)
-
-Reader = Callable[[Decoder[Any]], Iterable[Any]]
-
-
-def by_iteration(decoder: Decoder[Any]) -> Iterable[Any]:
-    return decoder
-
-
-def by_next_message(decoder: Decoder[Any]) -> Iterable[Any]:
-    try:
-        while (message := decoder.next_message()) is not None:
-            yield message
-    except EndOfStreamError:
-        pass
-
-
-def by_bytes_needed(decoder: Decoder[Any]) -> Iterable[Any]:
-    try:
-        while not decoder.bytes_needed:
-            message = decoder.next_message()
-            assert message is not None
-            yield message
-        assert decoder.next_message() is None
-    except EndOfStreamError:
-        pass
-
-
-def by_leaving_early(decoder: Decoder[Any]) -> Iterable[Any]:
-    """Take one message at a time, each from an iterator of its own."""
-    while batch := list(islice(decoder, 1)):
-        yield from batch
-
-
-readers = st.sampled_from([by_iteration, by_next_message, by_bytes_needed, by_leaving_early])
-
-
-@dataclass(eq=False)
-class Result:
-    """What was read from a stream, and how it ended."""
-
-    messages: list[Any] = field(default_factory=list)
-    outcome: str | FramingError = "open"
-
-    def __eq__(self, other: object) -> bool:
-        # By repr: NaN, which random bytes can hold, is not equal to itself.
-        return (
-            isinstance(other, Result)
-            and repr(self.messages) == repr(other.messages)
-            and self.outcome == other.outcome
-        )
-
-    def take(self, messages: Iterable[Any]) -> None:
-        """Add *messages*, up to an error that ends them."""
-        try:
-            for message in messages:
-                self.messages.append(message)  # those before an error count
-        except FramingError as error:
-            self.outcome = error
-
-    @property
-    def is_open(self) -> bool:
-        return self.outcome == "open"
-
-
-def decode(
-    decoder: Decoder[Any], parts: Iterable[bytes], read: Reader = by_iteration, eof: bool = True
-) -> Result:
-    """Read the stream after each of its *parts*, and after its end if it has one."""
-    result = Result()
-    for part in parts:
-        result.take(read(decoder.feed(part)))
-        if not result.is_open:
-            return result
-    if eof:
-        decoder.feed_eof()
-        result.take(read(decoder))
-        if result.is_open:
-            result.outcome = "end"
-    return result
+readers = st.sampled_from(READERS)
 
 
 # 1. Round trip
@@ -128,116 +55,67 @@ def decode(
 def test_every_message_comes_back(format: Format[Any], data: st.DataObject) -> None:
     sent = data.draw(st.lists(format.messages, max_size=5))
     wire = b"".join(map(format.framer.encode, sent))
-    result = decode(format.framer.decoder(), data.draw(chunks(wire)))
-    assert result == Result(list(map(format.received, sent)), "end")
+    result = outcome(format.framer.decoder(), data.draw(chunks(wire)))
+    assert result == Outcome(list(map(format.received, sent)), "end")
 
 
 @every_format
 @given(data=st.data())
-def test_one_message_decodes_alone(format: Format[Any], data: st.DataObject) -> None:
+def test_one_message_is_encoded_and_decoded_alone(format: Format[Any], data: st.DataObject) -> None:
     message = data.draw(format.messages)
-    assert format.framer.decode(format.framer.encode(message)) == format.received(message)
-
-
-@every_format
-@given(data=st.data())
-def test_the_parts_of_a_message_are_its_wire_bytes(
-    format: Format[Any], data: st.DataObject
-) -> None:
-    message = data.draw(format.messages)
-    assert b"".join(format.framer.encode_parts(message)) == format.framer.encode(message)
-
-
-@every_format
-@given(data=st.data())
-def test_what_is_received_can_be_sent_on(format: Format[Any], data: st.DataObject) -> None:
-    message = format.received(data.draw(format.messages))
-    assert format.framer.decode(format.framer.encode(message)) == message
-
-
-@every_format
-@given(data=st.data())
-def test_more_than_one_message_does_not_decode_alone(
-    format: Format[Any], data: st.DataObject
-) -> None:
-    wire = format.framer.encode(data.draw(format.messages))
+    wire = format.framer.encode(message)
+    assert b"".join(format.framer.encode_parts(message)) == wire
+    received = format.framer.decode(wire)
+    assert received == format.received(message)
+    assert format.framer.decode(format.framer.encode(received)) == received  # sent on
     with pytest.raises(DecodeError) as caught:
         format.framer.decode(wire + wire)
     assert caught.value.offset == len(wire)
 
 
-# 2. Chunk invariance
+# 2. Chunks make no difference
 
 
 @every_format
-@given(data=st.data(), read=readers, eof=st.booleans())
+@given(data=st.data(), read=readers, eof=st.booleans(), fast=st.booleans())
 def test_chunks_make_no_difference(
-    format: Format[Any], data: st.DataObject, read: Reader, eof: bool
+    format: Format[Any], data: st.DataObject, read: Reader, eof: bool, fast: bool
 ) -> None:
     stream = data.draw(streams(format))
-    whole = decode(format.framer.decoder(), [stream], eof=eof)
-    assert decode(format.framer.decoder(), data.draw(chunks(stream)), read, eof) == whole
-
-
-@every_format
-@given(data=st.data(), eof=st.booleans())
-def test_the_fast_path_equals_the_plain_one(
-    format: Format[Any], data: st.DataObject, eof: bool
-) -> None:
-    stream = data.draw(streams(format))
-    plain = decode(StreamDecoder(format.framer, stepwise=True), [stream], eof=eof)
-    assert decode(format.framer.decoder(), data.draw(chunks(stream)), eof=eof) == plain
+    whole = outcome(format.framer.decoder(), [stream], eof=eof)
+    framer = format.framer if fast else without_fast_path(format.framer)
+    assert outcome(framer.decoder(), data.draw(chunks(stream)), read, eof=eof) == whole
 
 
 @every_format
 @given(data=st.data())
-def test_feeding_ahead_makes_no_difference(format: Format[Any], data: st.DataObject) -> None:
-    stream = data.draw(streams(format))
-    decoder = format.framer.decoder()
-    result = Result()
-    for part in data.draw(chunks(stream)):
-        decoder.feed(part)
-        if data.draw(st.booleans()):
-            result.take(islice(decoder, 1))
-    if result.is_open:
-        result.take(decoder)
-    assert result == decode(format.framer.decoder(), [stream], eof=False)
-
-
-@every_format
-@given(data=st.data())
-def test_feeding_inside_the_loop_makes_no_difference(
+def test_feeding_before_or_while_reading_makes_no_difference(
     format: Format[Any], data: st.DataObject
 ) -> None:
     stream = data.draw(streams(format))
     parts = data.draw(chunks(stream))
     decoder = format.framer.decoder()
 
-    def messages() -> Iterator[Any]:
-        while parts:
-            for message in decoder.feed(parts.pop(0)):
-                yield message
-                if parts:
-                    decoder.feed(parts.pop(0))
+    def feed() -> None:
+        if parts:  # from a buffer that is used again
+            buffer = bytearray(parts.pop(0))
+            decoder.feed(memoryview(buffer))
+            buffer[:] = bytes(len(buffer))
 
-    result = Result()
-    result.take(messages())
-    assert result == decode(format.framer.decoder(), [stream], eof=False)
+    def messages(_: object) -> Iterator[Any]:
+        for message in decoder:
+            yield message
+            if data.draw(st.booleans()):
+                feed()
 
-
-@every_format
-@given(data=st.data())
-def test_the_callers_buffer_can_be_reused(format: Format[Any], data: st.DataObject) -> None:
-    stream = data.draw(streams(format))
-    decoder = format.framer.decoder()
-    result = Result()
-    for part in data.draw(chunks(stream)):
-        buffer = bytearray(part)
-        decoder.feed(memoryview(buffer))
-        buffer[:] = bytes(len(buffer))
-        if result.is_open:
-            result.take(decoder)
-    assert result == decode(format.framer.decoder(), [stream], eof=False)
+    result = Outcome()
+    while parts and result.end == "open":
+        feed()
+        if data.draw(st.booleans()):
+            result.take(decoder, messages)
+    if result.end == "open":
+        result.take(decoder)
+    assert result == outcome(format.framer.decoder(), [stream], eof=False)
 
 
 # 3. Errors come in their turn
@@ -249,7 +127,7 @@ def test_a_finished_decoder_raises_a_fresh_equal_error(
     format: Format[Any], data: st.DataObject, read: Reader
 ) -> None:
     decoder = format.framer.decoder()
-    error = decode(decoder, data.draw(chunks(data.draw(streams(format)))), read, eof=False).outcome
+    error = outcome(decoder, data.draw(chunks(data.draw(streams(format)))), read, eof=False).end
     if not isinstance(error, DecodeError):
         return
     decoder.feed(format.framer.encode(data.draw(format.messages)))
@@ -263,51 +141,56 @@ def test_a_finished_decoder_raises_a_fresh_equal_error(
 
 @every_format
 @given(data=st.data())
-def test_an_error_tells_where_its_message_starts(format: Format[Any], data: st.DataObject) -> None:
+def test_an_error_says_where_its_message_starts(format: Format[Any], data: st.DataObject) -> None:
     good = data.draw(st.lists(format.messages, max_size=3))
     start = b"".join(map(format.framer.encode, good))
     stream = data.draw(streams(format))
     decoder = format.framer.decoder()
-    result = decode(decoder, data.draw(chunks(start + stream)), eof=False)
-    alone = decode(format.framer.decoder(), [stream], eof=False)
-    if isinstance(alone.outcome, DecodeError):
-        assert alone.outcome.offset is not None
-        alone.outcome.offset += len(start)
+    result = outcome(decoder, data.draw(chunks(start + stream)), eof=False)
+    alone = outcome(format.framer.decoder(), [stream], eof=False)
+    for error in [*alone.items, alone.end]:
+        if isinstance(error, DecodeError):
+            assert error.offset is not None
+            error.offset += len(start)
+    if isinstance(alone.end, DecodeError):
         unread = decoder.unread()
         assert unread
-        assert (start + stream)[alone.outcome.offset :].startswith(unread)
-    assert result == Result([*map(format.received, good), *alone.messages], alone.outcome)
+        assert (start + stream)[alone.end.offset :].startswith(unread)
+    assert result == Outcome([*map(format.received, good), *alone.items], alone.end)
 
 
 @every_format
 @given(data=st.data(), look_ahead=st.booleans())
-def test_unread_gives_back_what_no_message_was_made_of(
+def test_unread_returns_the_bytes_of_no_message_taken_so_far(
     format: Format[Any], data: st.DataObject, look_ahead: bool
 ) -> None:
     stream = data.draw(streams(format))
-    whole = decode(format.framer.decoder(), [stream], eof=False)
+    whole = outcome(format.framer.decoder(), [stream], eof=False)
+    before_an_error = next(
+        (i for i, item in enumerate(whole.items) if isinstance(item, FramingError)),
+        len(whole.items),
+    )
     decoder = format.framer.decoder().feed(stream)
-    result = Result()
-    result.take(islice(decoder, data.draw(st.integers(0, len(whole.messages)))))
+    taken = list(islice(decoder, data.draw(st.integers(0, before_an_error))))
     if look_ahead:
         assert decoder.bytes_needed >= 0
     rest = decoder.unread()
     assert stream.endswith(rest)
     assert decoder.unread() == b""
-    if isinstance(whole.outcome, DecodeError):
-        decoder = format.framer.decoder()
-        assert whole.outcome.offset is not None
-        whole.outcome.offset -= len(stream) - len(rest)
-    result.take(decoder.feed(rest))
-    assert result == whole
+    result = outcome(format.framer.decoder(), [rest], eof=False)
+    for error in [*result.items, result.end]:
+        if isinstance(error, DecodeError):
+            assert error.offset is not None
+            error.offset += len(stream) - len(rest)
+    assert Outcome(taken + result.items, result.end) == whole
 
 
-# 4. A cut is never a clean end
+# 4. A truncated message is never a clean end
 
 
 @every_format
 @given(data=st.data(), read=readers)
-def test_a_cut_message_is_incomplete(
+def test_a_truncated_message_is_incomplete(
     format: Format[Any], data: st.DataObject, read: Reader
 ) -> None:
     before = data.draw(st.lists(format.messages, max_size=2))
@@ -315,32 +198,25 @@ def test_a_cut_message_is_incomplete(
     wire = format.framer.encode(data.draw(format.messages))
     cut = data.draw(st.integers(0, len(wire) - 1))
     decoder = format.framer.decoder()
-    result = decode(decoder, data.draw(chunks(start + wire[:cut])), read)
-    assert result.messages[: len(before)] == list(map(format.received, before))
+    result = outcome(decoder, data.draw(chunks(start + wire[:cut])), read)
+    assert result.items[: len(before)] == list(map(format.received, before))
     if cut == 0:
-        assert result.outcome == "end"
-        return
-    if takes_an_unterminated_message(format) and not isinstance(result.outcome, FramingError):
-        assert len(result.messages) == len(before) + 1
-        return
-    if takes_an_unterminated_message(format):
-        assert isinstance(result.outcome, DecodeError)  # half a character, half a delimiter
-        return
-    assert isinstance(result.outcome, IncompleteMessageError)
-    assert result.outcome.received == cut
-    assert result.outcome.expected in (None, len(wire))
-    with pytest.raises(IncompleteMessageError) as caught:
-        decoder.next_message()
-    assert caught.value == result.outcome
-    assert decoder.unread() == wire[:cut]
-
-
-def takes_an_unterminated_message(format: Format[Any]) -> bool:
-    return getattr(format.framer, "final", "") == "emit" or hasattr(format.framer, "encoding")
+        assert result.end == "end"
+    elif format.ends_with_the_stream:
+        # One more message, unless a character or a delimiter was cut
+        assert isinstance(result.end, DecodeError) or len(result.items) == len(before) + 1
+    else:
+        assert isinstance(result.end, IncompleteMessageError)
+        assert result.end.received == cut
+        assert result.end.expected in (None, len(wire))
+        with pytest.raises(IncompleteMessageError) as caught:
+            decoder.next_message()
+        assert caught.value == result.end
+        assert decoder.unread() == wire[:cut]
 
 
 @every_format
-def test_the_end_is_told_apart(format: Format[Any]) -> None:
+def test_a_clean_end_is_neither_an_error_nor_more_bytes_needed(format: Format[Any]) -> None:
     decoder = format.framer.decoder()
     assert decoder.next_message() is None
     decoder.feed_eof()
@@ -349,46 +225,59 @@ def test_the_end_is_told_apart(format: Format[Any]) -> None:
     assert decoder.bytes_needed == 0
     with pytest.raises(EndOfStreamError):
         decoder.next_message()
-    with pytest.raises(ValueError, match="new decoder for a new stream"):
+    with pytest.raises(ValueError, match="new decoder"):
         decoder.feed(b"")
 
 
-# 5. Linear time: each byte is moved and searched a bounded number of times.  (How long that
-# takes is measured by tests/benchmarks/growth.py.)
+# 5. Linear time. These bounds are far from what is measured (which ``tests/benchmarks`` does),
+# and far from what quadratic work would take.
 
 
-@every_format
-@pytest.mark.parametrize("pattern", ["bytes", "small chunks", "one chunk", "backlog"])
-def test_work_is_linear_in_the_bytes(
-    format: Format[Any], pattern: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    wire = b"".join(map(format.framer.encode, large_and_small(format)))
-    stream = wire * (30_000 // len(wire) + 1)
-    work = Work(monkeypatch)
-    decoder = format.framer.decoder()
-    size = {"bytes": 1, "small chunks": 64, "one chunk": len(stream), "backlog": 500}[pattern]
-    for i in range(0, len(stream), size):
-        decoder.feed(stream[i : i + size])
-        if pattern == "backlog":
-            decoder.next_message()
-        else:
-            for _ in decoder:
-                pass
-    for _ in decoder:
-        pass
-    assert decoder.unread() == b""
-    assert work.moved < 10 * len(stream)
-    assert sum(work.searched) < 4 * len(stream)
+def processor_time(run: Callable[[], object]) -> float:
+    """Return how much processor time *run* takes, in seconds."""
+    start = time.process_time()
+    run()
+    return time.process_time() - start
 
 
-def large_and_small(format: Format[Any]) -> list[Any]:
-    candidates: list[Any] = [
-        *(b"", b"a", b"ab", b"x" * 9, b"x" * 250, b"x" * 20_000),
-        *("", "a", "ab", "x" * 20_000),
-        *(HeaderMessage({}, b""), HeaderMessage({}, bytes(20_000))),
-        *((7, b"alice", 1), (200,), (1.5, 2.5, True, b"c"), (b"abc", -5)),
-    ]
-    return [each for each in candidates if carries(format, each)]
+LARGE = 1024 * 1024
+
+
+@pytest.mark.parametrize("format", [f for f in FORMATS if f.framer.max_size >= LARGE], ids=repr)
+def test_a_large_message_in_small_chunks_takes_linear_time(format: Format[Any]) -> None:
+    wire = format.framer.encode(longest_message(format, LARGE))
+    sizes = 1000, 250
+    times = []
+    for size in sizes:
+        parts = [wire[i : i + size] for i in range(0, len(wire), size)]
+
+        def decode(parts: list[bytes] = parts) -> None:
+            decoder = format.framer.decoder()
+            assert sum(1 for part in parts for _ in decoder.feed(part)) == 1
+
+        times.append(min(processor_time(decode) for _ in range(3)))
+    # Copying all that came before at each chunk would take 0.3 seconds, and this takes 0.01.
+    assert times[1] < 0.15 + 10 * times[0]
+    assert times[0] < 0.15
+
+
+@one_of_each_class
+def test_a_backlog_taken_one_by_one_takes_linear_time(format: Format[Any]) -> None:
+    wire = format.framer.encode(samples(format)[0])
+    count = min(40_000, 400_000 // len(wire))
+    backlog = wire * count
+
+    def one_by_one() -> None:
+        decoder = format.framer.decoder().feed(backlog)
+        for _ in range(count):
+            assert decoder.next_message() is not None
+        assert decoder.next_message() is None
+
+    def at_once() -> None:
+        assert sum(1 for _ in format.framer.decoder().feed(backlog)) == count
+
+    # Moving what is left for each message would take a second, and this takes 0.02.
+    assert processor_time(one_by_one) < 0.15 + 15 * processor_time(at_once)
 
 
 # 6. Bounded memory
@@ -396,45 +285,37 @@ def large_and_small(format: Format[Any]) -> list[Any]:
 
 @every_format
 @given(data=st.data())
-def test_a_limit_is_told_as_early_as_the_bytes_can_tell(
+def test_a_limit_is_reported_as_early_as_the_bytes_can_show(
     format: Format[Any], data: st.DataObject
 ) -> None:
     stream = data.draw(streams(format))
-    error = decode(format.framer.decoder(), [stream], eof=False).outcome
+    error = outcome(format.framer.decoder(), [stream], eof=False).end
     if not isinstance(error, MessageTooLargeError):
         return
     decoder = format.framer.decoder()
     place = next(
-        i for i in range(len(stream)) if not decode(decoder, [stream[i : i + 1]], eof=False).is_open
+        i
+        for i, byte in enumerate(single_bytes(stream))
+        if outcome(decoder, [byte], eof=False).end != "open"
     )
     # One byte earlier, something could still follow that makes a message of it.
     assert error.offset is not None
-    assert place - error.offset < earliest_refusal(format, stream[error.offset :])
+    assert place - error.offset < earliest_refusal(format.framer, stream[error.offset :])
 
 
-def earliest_refusal(format: Format[Any], message: bytes) -> int:
+def earliest_refusal(framer: Framer[Any], message: bytes) -> int:
     """Return how many bytes of *message*, which is too large, are needed to see that."""
-    framer = format.framer
-    if isinstance(framer, DelimiterFramer):
-        delimiters = [framer.delimiter]
-    elif isinstance(framer, LineFramer):
-        delimiters = [b"\r\n", b"\n"]
-    else:
-        sizes = range(1, len(message) + 1)
-        return next(
-            n for n in sizes if not decode(framer.decoder(), [message[:n]], eof=False).is_open
-        )
-    for size in range(1, len(message) + 1):
-        held = message[:size]
-        begun = max(
-            k
-            for delimiter in delimiters
-            for k in range(len(delimiter))
-            if held.endswith(delimiter[:k])
-        )
-        if size - begun > framer.max_size:
-            return size
-    raise AssertionError(f"{message!r} is not too large")
+    sizes = range(1, len(message) + 1)
+    if isinstance(framer, DelimiterFramer | LineFramer):
+        delimiters = [getattr(framer, "delimiter", b"\r\n"), getattr(framer, "delimiter", b"\n")]
+        begun = [d[:k] for d in delimiters for k in range(len(d))]
+        for size in sizes:
+            may_be_delimiter = max(len(b) for b in begun if message[:size].endswith(b))
+            if size - may_be_delimiter > framer.max_size:
+                return size
+    return next(
+        n for n in sizes if outcome(framer.decoder(), [message[:n]], eof=False).end != "open"
+    )
 
 
 @every_format
@@ -480,14 +361,11 @@ def test_an_announced_size_costs_nothing(framer: Framer[Any], announcement: byte
     assert decoder.bytes_needed >= 2**24 - 1
 
 
-ANY = settings(max_examples=50, phases=[Phase.generate], database=None)
-
-
 @every_format
 def test_between_messages_nothing_is_held(format: Format[Any]) -> None:
-    wire = format.framer.encode(find(format.messages, lambda _: True, settings=ANY))
+    wire = format.framer.encode(samples(format)[0])
     decoder = format.framer.decoder()
-    parts = [wire * (20_000 // len(wire) + 1)] * 2
+    parts = [wire * (200_000 // len(wire) + 1)] * 2
     tracemalloc.start()
     try:
         for part in parts:
@@ -497,7 +375,7 @@ def test_between_messages_nothing_is_held(format: Format[Any]) -> None:
         held, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert held < 4000
+    assert held < 20_000  # some of it is CPython's: it keeps a few freed objects of each type
 
 
 # 7. Garbage
@@ -508,7 +386,7 @@ def test_between_messages_nothing_is_held(format: Format[Any]) -> None:
 def test_garbage_gives_messages_or_a_framing_error(
     format: Format[Any], data: st.DataObject, garbage: bytes
 ) -> None:
-    decode(format.framer.decoder(), data.draw(chunks(garbage)))
+    outcome(format.framer.decoder(), data.draw(chunks(garbage)))
     try:
         format.framer.decode(garbage)
     except FramingError as error:
@@ -528,9 +406,8 @@ def test_a_framer_is_a_value(format: Format[Any]) -> None:
     assert repr(copy) == repr(framer)
     assert framer != object()
     assert sum(framer == other.framer for other in FORMATS) == 1
-    with pytest.raises(AttributeError, match="immutable"):
-        framer.max_size = 5
-    with pytest.raises(AttributeError, match="immutable"):
-        framer.other = 5
+    for name in ("max_size", "other"):
+        with pytest.raises(AttributeError, match="immutable"):
+            setattr(framer, name, 5)
     with pytest.raises(AttributeError, match="immutable"):
         del framer.max_size

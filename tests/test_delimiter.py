@@ -8,12 +8,11 @@ from functools import cache
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from framing import (
     DecodeError,
-    Decoder,
     DelimiterFramer,
     EncodeError,
     Framer,
@@ -22,30 +21,29 @@ from framing import (
     MessageTooLargeError,
 )
 
+from .outcomes import feed_all
+
 # DelimiterFramer
 
 
 @pytest.mark.parametrize(
-    ("kwargs", "error", "text"),
+    ("options", "error"),
     [
-        ({"delimiter": b""}, ValueError, "the delimiter is one byte or more, not empty"),
-        ({"delimiter": "\n"}, TypeError, r"the delimiter is bytes, such as b'\n', not '\n'"),
-        (
-            {"delimiter": bytearray(b";")},
-            TypeError,
-            r"the delimiter is bytes, such as b'\n', not bytearray(b';')",
-        ),
-        ({"delimiter": 10}, TypeError, r"the delimiter is bytes, such as b'\n', not 10"),
-        ({"final": "emmit"}, ValueError, "final is 'error' or 'emit', not 'emmit'"),
-        ({"final": None}, ValueError, "final is 'error' or 'emit', not None"),
+        ({"delimiter": b""}, ValueError),
+        ({"delimiter": "\n"}, TypeError),
+        ({"delimiter": bytearray(b";")}, TypeError),
+        ({"delimiter": 10}, TypeError),
+        ({"final": "emmit"}, ValueError),
+        ({"final": None}, ValueError),
     ],
+    ids=repr,
 )
-def test_options_that_cannot_be_are_refused(
-    kwargs: dict[str, Any], error: type[Exception], text: str
+def test_a_bad_option_is_refused_by_its_name(
+    options: dict[str, Any], error: type[Exception]
 ) -> None:
-    with pytest.raises(error) as caught:
-        DelimiterFramer(**kwargs)
-    assert str(caught.value) == text
+    (name,) = options
+    with pytest.raises(error, match=rf"{name} is "):
+        DelimiterFramer(**options)
 
 
 @pytest.mark.parametrize(
@@ -67,10 +65,8 @@ def test_a_payload_that_would_end_early_is_refused(
 ) -> None:
     with pytest.raises(EncodeError) as caught:
         DelimiterFramer(delimiter).encode(payload)
-    assert str(caught.value) == (
-        f"the delimiter {delimiter!r} would be found at byte {place} of the payload,"
-        " before its end: escape it there, or use LengthPrefixFramer"
-    )
+    for part in (repr(delimiter), f"at byte {place} of the payload", "LengthPrefixFramer"):
+        assert part in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +82,9 @@ def test_half_a_delimiter_is_payload(delimiter: bytes, payload: bytes) -> None:
     delimiter=st.text("ab", min_size=1, max_size=5).map(str.encode),
     payload=st.text("abc", max_size=8).map(str.encode),
 )
-def test_just_what_would_come_back_otherwise_is_refused(delimiter: bytes, payload: bytes) -> None:
+def test_exactly_those_payloads_are_refused_that_would_come_back_changed(
+    delimiter: bytes, payload: bytes
+) -> None:
     comes_back = (payload + delimiter).split(delimiter, 1) == [payload, b""]
     try:
         DelimiterFramer(delimiter).encode(payload)
@@ -136,16 +134,12 @@ def test_the_limit_counts_the_payload_alone(
         assert caught.value.offset == len(start)
 
 
-def test_the_texts_about_limits() -> None:
-    with pytest.raises(MessageTooLargeError) as received:
-        DelimiterFramer(b"\r\n", max_size=4).decode(b"hello")
-    assert str(received.value) == (
-        r"expected b'\r\n' after at most 4 bytes (max_size=4), and more have come"
-        " (in the message at byte 0 of the stream)"
-    )
-    with pytest.raises(EncodeError) as sent:
+def test_errors_about_limits_name_the_option() -> None:
+    for framer in (DelimiterFramer(b"\r\n", max_size=4), LineFramer(max_size=4)):
+        with pytest.raises(MessageTooLargeError, match=r"at most 4 bytes \(max_size=4\)"):
+            framer.decode(b"hello")
+    with pytest.raises(EncodeError, match=r"at most 4 bytes \(max_size\), not 5"):
         LineFramer(max_size=4).encode("héé")
-    assert str(sent.value) == "expected a payload of at most 4 bytes (max_size), not 5"
 
 
 # LineFramer
@@ -187,27 +181,26 @@ def test_no_other_line_break_ends_a_line(text: str) -> None:
 @pytest.mark.parametrize(
     ("line", "text"),
     [
-        ("ab\ncd", "expected one line, but there is a line break at character 2"),
-        ("\r\n", "expected one line, but there is a line break at character 1"),
-        ("ab\r", r"expected a line that does not end with '\r': the reader drops it"),
-        (
-            "a\ud800",
-            "the line cannot be sent in utf-8: 'utf-8' codec can't encode character '\\ud800'"
-            " in position 1: surrogates not allowed",
-        ),
+        ("ab\ncd\n", "line break at character 2$"),
+        ("\r\n", "line break at character 1$"),
+        ("ab\r", r"does not end with '\\r'"),
+        ("a\ud800", "in utf-8: .*surrogates not allowed"),
     ],
 )
-def test_what_is_no_line_is_refused(line: str, text: str) -> None:
-    with pytest.raises(EncodeError) as caught:
+def test_a_line_that_would_come_back_changed_is_refused(line: str, text: str) -> None:
+    with pytest.raises(EncodeError, match=text):
         LineFramer().encode(line)
-    assert str(caught.value) == text
+
+
+def test_a_character_that_an_encoding_changes_is_refused() -> None:
+    with pytest.raises(EncodeError, match="shift_jis"):
+        LineFramer("shift_jis").encode("\u00a5")
 
 
 @pytest.mark.parametrize("message", [b"line", None, 5, ["a"]], ids=repr)
 def test_a_line_is_a_str(message: Any) -> None:
-    with pytest.raises(TypeError) as caught:
+    with pytest.raises(TypeError, match=f"str, not {type(message).__name__}"):
         LineFramer().encode(message)
-    assert str(caught.value) == f"expected a str, not {type(message).__name__}"
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
@@ -221,22 +214,14 @@ def test_good_lines_before_invalid_bytes_are_delivered(end: bytes, chunk: int) -
     with pytest.raises(DecodeError) as caught:
         feed_all(decoder, stream, chunk, received)
     assert received == good
-    assert str(caught.value) == (
-        "expected a line in utf-8: 'utf-8' codec can't decode byte 0xff in position 2:"
-        f" invalid start byte (in the message at byte {len(start)} of the stream)"
-    )
-
-
-def feed_all(decoder: Decoder[str], stream: bytes, chunk: int, lines: list[str]) -> None:
-    """Feed *stream* in chunks, and add what comes out of each to *lines*."""
-    for i in range(0, len(stream), chunk):
-        lines.extend(decoder.feed(stream[i : i + chunk]))
+    assert caught.value.offset == len(start)
+    assert "can't decode byte 0xff in position 2" in str(caught.value)
 
 
 @pytest.mark.parametrize("cut", [b"\xc3", b"\xe6\xbc"])
 def test_a_character_cut_by_a_line_break_or_the_end_is_invalid(cut: bytes) -> None:
     for end in (b"\n", b"\r\n", b""):
-        with pytest.raises(DecodeError, match="expected a line in utf-8"):
+        with pytest.raises(DecodeError, match="utf-8"):
             LineFramer().decode(b"a" + cut + end)
 
 
@@ -260,19 +245,14 @@ def test_an_encoding_has_one_name(name: str, alias: str) -> None:
     ],
 )
 def test_an_encoding_with_other_line_breaks_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="line breaks") as caught:
+    with pytest.raises(ValueError, match=f"{name}.* line breaks"):
         LineFramer(name)
-    assert str(caught.value) == (
-        f"the encoding {name!r} does not write line breaks, and nothing else, as the bytes"
-        " 0a and 0d: use another one, such as UTF-8, or LengthPrefixFramer for encoded text"
-    )
 
 
 @pytest.mark.parametrize("name", ["rot13", "base64", "hex", "zlib", "no-such", "", "undefined"])
-def test_what_is_no_text_encoding_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="no text encoding for lines") as caught:
+def test_something_else_than_a_text_encoding_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=repr(name)):
         LineFramer(name)
-    assert str(caught.value).startswith(f"no text encoding for lines: {name!r} (")
 
 
 @cache
@@ -291,7 +271,7 @@ def line_framers() -> list[LineFramer]:
 every_encoding = pytest.mark.parametrize("framer", line_framers(), ids=lambda each: each.encoding)
 
 
-def test_the_encodings_of_this_world_are_among_them() -> None:
+def test_the_common_encodings_are_among_them() -> None:
     names = {framer.encoding for framer in line_framers()}
     assert len(names) > 70
     assert {"utf-8", "gb18030", "big5", "euc_kr", "shift_jis", "koi8-r", "cp1252"} <= names
@@ -312,7 +292,7 @@ def test_every_character_comes_back_or_is_refused(framer: LineFramer) -> None:
 @every_encoding
 @pytest.mark.parametrize("text", ["\ud800", "a\udfffb", "漢é\u0e01\u05d0Ж\U0001f600\ud800"])
 def test_a_character_that_the_encoding_lacks_is_refused(framer: LineFramer, text: str) -> None:
-    with pytest.raises(EncodeError, match=f"the line cannot be sent in {framer.encoding}"):
+    with pytest.raises(EncodeError, match=framer.encoding):
         framer.encode(text)
 
 
@@ -338,7 +318,6 @@ def test_no_single_byte_is_a_hidden_line_break(framer: LineFramer) -> None:
             assert "\n" not in decoded(framer, wire.replace(b"\n", b""))
 
 
-@settings(max_examples=300)
 @given(
     framer=st.sampled_from(line_framers()),
     pieces=st.lists(st.sampled_from(HIDDEN) | st.binary(min_size=1, max_size=2), max_size=6),

@@ -1,25 +1,18 @@
 """What networks, peers and machines do to a connection, and what a user gets of it.
 
-The table in ``docs/proof.md`` names every fault and its tests; those that are about one module
-are beside that module's others.
+Faults that are about one module are beside that module's other tests.
 """
 
 from __future__ import annotations
 
 import os
-import re
-import select
-import signal
 import socket
 import socketserver
 import struct
 import subprocess
 import sys
-import threading
 import tracemalloc
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,16 +37,19 @@ from framing import (
 from framing.server import MessageRequestHandler
 
 from .netstring import NetstringFramer
-from .pairs import MIB, Pair, every_pair, fill, small_buffers, tcp_pair, unix_pair, wait_until
-
-RESET = struct.pack("ii", 1, 0)
-
-
-def reset(sock: socket.socket) -> None:
-    """Close a TCP connection as a crashed peer's system does: what was under way is gone."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-    sock.close()
-
+from .pairs import (
+    MIB,
+    Pair,
+    Task,
+    every_pair,
+    fill,
+    has_unread,
+    reset,
+    small_buffers,
+    tcp_pair,
+    unix_pair,
+    wait_until,
+)
 
 # A message stops somewhere.  Each of these is a state of the receiver: what came before that.
 STATES: dict[str, tuple[Framer[Any], bytes, bytes]] = {
@@ -96,18 +92,17 @@ def test_a_stall_in_any_state_is_a_timeout_and_loses_nothing(
 ) -> None:
     framer, before, after = STATES[state]
     client, server = pair
-    server.settimeout(0.01)
+    server.settimeout(0.001)
     receive = receiver(server, framer)
-    with ThreadPoolExecutor() as executor:
-        sending = executor.submit(client.sendall, before)
-        for _ in range(2):
-            with pytest.raises(TimeoutError):
-                receive()
-        server.settimeout(10)
-        receiving = executor.submit(receive)
-        sending.result()
-        client.sendall(after)
-        assert receiving.result() == framer.decode(before + after)
+    sending = Task(client.sendall, before)
+    for _ in range(2):
+        with pytest.raises(TimeoutError):
+            receive()
+    server.settimeout(60)
+    receiving = Task(receive)
+    sending.result()
+    client.sendall(after)
+    assert receiving.result() == framer.decode(before + after)
 
 
 @every_state
@@ -117,18 +112,13 @@ def test_a_reset_in_any_state_is_the_sockets_error(
 ) -> None:
     framer, before, _ = STATES[state]
     client, server = tcp_pair()
-    with server, ThreadPoolExecutor() as executor:
+    with server:
         client.sendall(before[:100])
-        receiving = executor.submit(receiver(server, framer))
+        receiving = Task(receiver(server, framer))
         wait_until(lambda: not has_unread(server))  # a reset throws away what nobody has read
         reset(client)
         with pytest.raises(ConnectionResetError):
             receiving.result()
-
-
-def has_unread(sock: socket.socket) -> bool:
-    """Return whether the system holds bytes for *sock*."""
-    return bool(select.select([sock], [], [], 0)[0])
 
 
 @every_state
@@ -140,12 +130,11 @@ def test_a_drip_of_single_bytes_in_any_state_is_a_message_in_the_end(
     client, server = plain_pair
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     start, rest = (before + after)[:-20], (before + after)[-20:]
-    with ThreadPoolExecutor() as executor:
-        receiving = executor.submit(receiver(server, framer))
-        client.sendall(start)
-        for byte in rest:
-            client.sendall(bytes([byte]))
-        assert receiving.result() == framer.decode(before + after)
+    receiving = Task(receiver(server, framer))
+    client.sendall(start)
+    for byte in rest:
+        client.sendall(bytes([byte]))
+    assert receiving.result() == framer.decode(before + after)
 
 
 # The other direction
@@ -153,20 +142,20 @@ def test_a_drip_of_single_bytes_in_any_state_is_a_message_in_the_end(
 
 def test_a_reset_while_sending_is_the_sockets_error() -> None:
     client, server = small_buffers(tcp_pair())
-    with client, ThreadPoolExecutor() as executor:
-        sending = executor.submit(send_msg, client, bytes(8 * MIB))
+    with client:
+        sending = Task(send_msg, client, bytes(4 * MIB))
         server.recv(1)
         reset(server)
         with pytest.raises((ConnectionResetError, BrokenPipeError)):
             sending.result()
-        with pytest.raises(ConnectionError, match="cut off in the middle"):
+        with pytest.raises(ConnectionError, match="in the middle"):
             send_msg(client, b"more")
 
 
-def test_a_reset_while_a_rest_is_owed_is_raised_by_the_next_send() -> None:
+def test_a_reset_while_a_rest_is_unsent_is_raised_by_the_next_send() -> None:
     client, server = small_buffers(tcp_pair())
     sender = MessageSocket(client)
-    sender.send(bytes(8 * MIB), timeout=0.01)
+    sender.send(bytes(4 * MIB), timeout=0.01)
     assert sender.unsent
     reset(server)
     with pytest.raises((ConnectionResetError, BrokenPipeError)):
@@ -183,61 +172,17 @@ def test_a_full_send_buffer_is_a_timeout_before_the_first_byte(
     client, server = make_pair()
     with server:
         sender = MessageSocket(client)
-        sender.send(bytes(8 * MIB), timeout=0.05)  # begun, so it is owed
-        owed = sender.unsent
-        assert owed
+        sender.send(bytes(8 * MIB), timeout=0.05)  # begun, so its rest is kept
+        unsent = sender.unsent
+        assert unsent
         with pytest.raises(TimeoutError):
             sender.send(b"another", timeout=0.05)
-        assert sender.unsent <= owed
-        with ThreadPoolExecutor() as executor:
-            receiver = MessageSocket(server)
-            receiving = executor.submit(lambda: [receiver.recv() for _ in range(2)])
-            sender.send(b"another")
-            assert receiving.result() == [bytes(8 * MIB), b"another"]
+        assert sender.unsent <= unsent
+        receiver = MessageSocket(server)
+        receiving = Task(lambda: [receiver.recv() for _ in range(2)])
+        sender.send(b"another")
+        assert receiving.result() == [bytes(8 * MIB), b"another"]
         sender.close()
-
-
-# Signals
-
-needs_timers = pytest.mark.skipif(
-    not hasattr(signal, "setitimer"), reason="Windows has no interval timers"
-)
-
-
-@contextmanager
-def interrupted_calls() -> Iterator[list[int]]:
-    """Send this thread a signal every millisecond, whose handler returns: ``EINTR``."""
-    signals: list[int] = []
-    previous = signal.signal(signal.SIGALRM, lambda number, _: signals.append(number))
-    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
-    try:
-        yield signals
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
-
-
-@needs_timers
-@pytest.mark.parametrize("timeout", [None, 10])
-def test_a_signal_whose_handler_returns_is_not_noticed(pair: Pair, timeout: float | None) -> None:
-    client, server = pair
-    client.settimeout(timeout)
-    sender, receiver = MessageSocket(small_buffers(pair)[0]), MessageSocket(server)
-    message = bytes(range(256)) * 4096
-
-    def echo() -> None:
-        wait_until(lambda: len(signals) > 10)
-        for each in receiver:
-            wait_until(lambda: len(signals) > 20)
-            receiver.send(each)
-
-    with interrupted_calls() as signals, ThreadPoolExecutor() as executor:
-        echoing = executor.submit(echo)
-        sender.send(message, timeout=timeout)
-        assert sender.recv(timeout=timeout) == message
-        client.shutdown(socket.SHUT_WR)
-        echoing.result()
-    assert len(signals) > 20
 
 
 # Descriptors
@@ -407,26 +352,28 @@ before = tracemalloc.get_traced_memory()[0]
 connections = []
 for _ in range(count):
     sock, _ = listener.accept()
-    connections.append(framing.MessageSocket(sock))
-for connection in connections:
-    while not connection._decoder.bytes_held:
-        try:
-            connection.recv(timeout=0)
-        except TimeoutError:
-            pass
+    sock.settimeout(60)
+    while len(sock.recv(4, socket.MSG_PEEK)) < 4:
+        pass
+    connection = framing.MessageSocket(sock)
+    try:
+        connection.recv(timeout=0)
+    except TimeoutError:
+        pass
+    connections.append(connection)
 after, peak = tracemalloc.get_traced_memory()
 print(count, (peak - before) // count)
 """
 
 
-def test_thousands_of_connections_that_announce_and_go_silent_are_cheap() -> None:
-    """Each has announced 16 MiB, and all 160 GiB."""
+def test_a_thousand_connections_that_announce_and_go_silent_are_cheap() -> None:
+    """Each has announced 16 MiB."""
     resource = pytest.importorskip("resource", reason="Windows has no such limit")
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if hard != resource.RLIM_INFINITY and hard < 1064:
         pytest.skip(f"this machine lets a process have {hard} descriptors only")
-    wished = "1000" if os.environ.get("HYPOTHESIS_PROFILE") == "quick" else "10000"
-    count, each = map(int, run_script(_SILENT_PEERS, wished, timeout=110).split())
+    wished = "10000" if os.environ.get("HYPOTHESIS_PROFILE") == "thorough" else "1000"
+    count, each = map(int, run_script(_SILENT_PEERS, wished, timeout=300).split())
     assert count >= 1000
     assert each < 6000  # bytes of Python objects, the socket's own among them
 
@@ -450,7 +397,7 @@ def test_a_peer_that_ended_its_side_can_still_be_sent_to(make_pair: Callable[[],
 
 
 @pytest.mark.parametrize("make_pair", [tcp_pair, unix_pair])
-def test_a_peer_that_ended_its_side_inside_a_message_can_still_be_told(
+def test_a_peer_that_ended_its_side_inside_a_message_can_still_be_answered(
     make_pair: Callable[[], Pair],
 ) -> None:
     client, server = make_pair()
@@ -464,7 +411,7 @@ def test_a_peer_that_ended_its_side_inside_a_message_can_still_be_told(
         assert recv_msg(client) == b"two bytes are missing"
 
 
-def test_a_peer_that_vanished_without_a_word_is_a_timeout(plain_pair: Pair) -> None:
+def test_a_peer_that_vanished_is_a_timeout(plain_pair: Pair) -> None:
     """Its cable is cut: nothing comes, and what is sent fills up the way to it."""
     client, server = plain_pair
     connection = MessageSocket(server)
@@ -540,8 +487,7 @@ def test_a_server_serves_good_clients_among_all_of_these() -> None:
     errors: list[type[BaseException] | None] = []
     silent: list[socket.socket] = []
     with Server(("127.0.0.1", 0), Echo) as server:
-        serving = threading.Thread(target=server.serve_forever, args=(0.01,))
-        serving.start()
+        serving = Task(server.serve_forever, 0.01)
         address: tuple[str, int] = server.server_address  # type: ignore[assignment]
         good = connect(address, timeout=10)
         for beginning in (b"", b"\0\0", b"\0\0\0\5hel", b"\xff\xff\xff\xff", *OTHERS.values()):
@@ -557,25 +503,10 @@ def test_a_server_serves_good_clients_among_all_of_these() -> None:
         # Those cut inside a message, and those that broke the format, without the resets.
         wait_until(lambda: len(errors) >= 2 * 2 + 4 * 2)
         server.shutdown()
-        serving.join()
+        serving.result()
     assert set(errors) <= {
         IncompleteMessageError,
         framing.MessageTooLargeError,
         ConnectionResetError,
         BrokenPipeError,
     }
-
-
-# The table
-
-
-def test_every_fault_in_the_table_has_its_tests() -> None:
-    root = Path(__file__).parent.parent
-    (page,) = (root / "docs").rglob("proof.md")
-    named = re.findall(r"`(test_\w+)::(test_\w+)`", page.read_text("utf-8"))
-    assert len(named) > 20
-    for module, test in named:
-        text = (root / "tests" / f"{module}.py").read_text("utf-8")
-        assert re.search(rf"^def {test}\(", text, re.MULTILINE), f"{module}::{test}"
-    here = set(re.findall(r"^def (test_\w+)\(", Path(__file__).read_text("utf-8"), re.MULTILINE))
-    assert here - {test for _, test in named} == {"test_every_fault_in_the_table_has_its_tests"}

@@ -24,8 +24,10 @@ from framing import (
 )
 from framing.inspection import Broken, Found, inspect, preview, show_broken, show_found
 
-from .pairs import MIB, every_format
-from .strategies import Format
+from .pairs import (
+    MIB,
+)
+from .strategies import Format, every_format
 
 
 def chunks_of(data: bytes, cuts: set[int]) -> Iterator[bytes]:

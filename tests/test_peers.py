@@ -38,7 +38,7 @@ from framing import (
 )
 
 from .pairs import MIB
-from .processes import TIMEOUT, lines_of
+from .programs import TIMEOUT, lines_of
 
 NEEDED = {"twisted": "twisted"}  # what has to be installed for a peer
 
@@ -123,7 +123,8 @@ class Programs:
         )
         assert process.stdout is not None
         try:
-            ports: dict[str, int] = json.loads(lines_of(process.stdout).get(timeout=TIMEOUT))
+            lines, _ = lines_of(process.stdout)
+            ports: dict[str, int] = json.loads(lines.get(timeout=TIMEOUT) or "")
         except queue.Empty:
             process.kill()
             process.wait()

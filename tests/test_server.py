@@ -46,7 +46,7 @@ class UpperLines(MessageRequestHandler[str]):
 class Large(MessageRequestHandler[bytes]):
     def handle(self) -> None:
         self.request.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
-        self.messages.send(bytes(5_000_000), timeout=0)
+        self.messages.send(bytes(1_000_000), timeout=0)
         assert self.messages.unsent
 
 
@@ -120,17 +120,17 @@ def test_it_serves_tls() -> None:
             assert client.recv() == b"HELLO"
 
 
-def test_what_is_owed_is_sent_when_handle_returns() -> None:
+def test_the_unsent_rest_is_sent_when_handle_returns() -> None:
     with (
         serving(socketserver.TCPServer(("127.0.0.1", 0), Large)) as address,
         connect(address, timeout=10) as client,
     ):
-        assert client.recv() == bytes(5_000_000)
+        assert client.recv() == bytes(1_000_000)
         with pytest.raises(EndOfStreamError):
             client.recv()
 
 
-def test_what_is_owed_is_sent_whatever_else_is_being_handled() -> None:
+def test_the_unsent_rest_is_sent_whatever_else_is_being_handled() -> None:
     def serve() -> None:
         try:
             raise KeyError
@@ -142,7 +142,7 @@ def test_what_is_owed_is_sent_whatever_else_is_being_handled() -> None:
         thread.start()
         address: Any = server.server_address
         with connect(address, timeout=10) as client:
-            assert client.recv() == bytes(5_000_000)
+            assert client.recv() == bytes(1_000_000)
         thread.join()
 
 
@@ -153,7 +153,7 @@ def test_it_is_for_streams_only(capsys: pytest.CaptureFixture[str]) -> None:
     ):
         send_datagram(client, b"hello", server.socket.getsockname())
         server.handle_request()
-    assert "TypeError: expected a socket, not tuple" in capsys.readouterr().err
+    assert "TypeError: expected a " in capsys.readouterr().err
 
 
 def test_an_error_in_handle_ends_the_connection_and_not_the_server() -> None:

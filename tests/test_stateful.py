@@ -1,9 +1,9 @@
 """A pair of ``MessageSocket``s, driven at random, against a model of what must arrive.
 
 The model of one direction is the bytes that were accepted and not yet taken, message by message.
-What leaves the library wrong, twice, too early, in another order or not at all, differs from it.
-Buffers are small, so that much is owed.  More, longer, and with failures made short, which can
-take minutes:
+Whatever the library sends or returns wrong, twice, too early, in another order or not at all
+differs from it. Send buffers are small, so that much is often unsent. More, longer, and with
+failures made short, which can take minutes:
 
     HYPOTHESIS_PROFILE=thorough python -m pytest -o faulthandler_timeout=0 tests/test_stateful.py
 """
@@ -41,14 +41,10 @@ from framing import (
     LineFramer,
     MessageSocket,
     MessageTooLargeError,
-    message_socket,
-    outgoing,
-    transport,
 )
 from framing.files import recv_file, send_file
 
 from .fakes import INTERRUPTIONS, MisbehavingSocket
-from .interruptions import MODULES, Interruption, interrupted_at
 from .pairs import TRANSIENT, Pair, unix_pair, wrapped_pair
 
 LENGTHS, LINES, HEADERS, DELIMITED = FRAMERS = (
@@ -58,10 +54,9 @@ LENGTHS, LINES, HEADERS, DELIMITED = FRAMERS = (
     DelimiterFramer(b"\r\n"),
 )
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "")
-EXAMPLES, STEPS = {"thorough": (500, 100), "quick": (10, 50)}.get(PROFILE, (40, 50))
+EXAMPLES, STEPS = {"thorough": (500, 100), "quick": (10, 50)}.get(PROFILE, (30, 50))
 WALK = 5000 if PROFILE == "thorough" else 300
 ENOUGH = 10.0
-EVERY_MODULE = {*MODULES, message_socket, outgoing, transport}
 
 # A socketpair of Linux holds exactly what was sent and not received, at any moment.
 IS_EXACT = sys.platform == "linux"
@@ -170,7 +165,7 @@ class Side:
 
     @property
     def settles_soon(self) -> bool:
-        """Whether a call that has to send what is owed does not wait for long."""
+        """Whether a call that has to send what is unsent does not wait for long."""
         return not self.messages.unsent or self.sock.gettimeout() != ENOUGH
 
     def take_up(self, messages: MessageSocket[Any]) -> None:
@@ -188,8 +183,6 @@ sides = st.sampled_from([0, 1])
 framers = st.sampled_from(FRAMERS)
 sizes = st.sampled_from([0, 1, 2, 3, 10, 100, 3000, 6000, 20_000, 50_000])
 own_timeouts = st.sampled_from([0, 0.001, ENOUGH])
-# The line of the library before which an interruption comes; often none.
-lines = st.one_of(st.just(0), st.integers(1, 50))
 
 
 class Connection(RuleBasedStateMachine):
@@ -219,56 +212,31 @@ class Connection(RuleBasedStateMachine):
         self.count += 1
         return message_for(framer, size, self.count)
 
-    def interrupted(self, line: int, call: Callable[[], Any]) -> Any:
-        """Do *call*, and perhaps raise an Interruption at that line; on plain sockets only."""
-        if line and self.kind == "plain":
-            with interrupted_at(line, EVERY_MODULE):
-                return call()
-        return call()
-
     # Sending
 
-    @rule(which=sides, size=sizes, line=lines)
-    def send(self, which: int, size: int, line: int) -> None:
+    @rule(which=sides, size=sizes)
+    def send(self, which: int, size: int) -> None:
         side = self.sides[which]
         if side.sent.has_ended and self.drips:
-            return  # it may be owed for ever, as what TLS has begun is
+            return  # it may stay unsent for ever, as a TLS record that has begun does
         message = self.new_message(side.framer, size)
-        before = side.messages.unsent, self.kernel_size(side.other)
+        before = side.messages.unsent
         try:
-            self.interrupted(line, lambda: side.messages.send(message, timeout=0))
+            side.messages.send(message, timeout=0)
         except TRANSIENT:
-            assert side.messages.unsent <= before[0]
+            assert side.messages.unsent <= before
         except BrokenPipeError:
             assert side.sent.has_ended
-        except Interruption:
-            # What was owed goes first.  More than that has gone out only if this has begun.
-            moved = self.kernel_size(side.other) - before[1]
-            if moved > before[0] or (moved == before[0] and side.messages.unsent):
-                side.sent.accept(side.framer, message)
         else:
             assert not side.sent.has_ended
             side.sent.accept(side.framer, message)
-            assert side.messages.unsent <= before[0] + len(side.sent.items[-1].wire)
-
-    def kernel_size(self, side: Side) -> int:
-        """Return how many bytes the system holds for a side; 0 where nobody asks for it."""
-        if self.kind != "plain":
-            return 0
-        own = side.sock.gettimeout()
-        side.sock.settimeout(0)
-        try:
-            return len(side.sock.recv(1_000_000, socket.MSG_PEEK))
-        except BlockingIOError:
-            return 0
-        finally:
-            side.sock.settimeout(own)
+            assert side.messages.unsent <= before + len(side.sent.items[-1].wire)
 
     @rule(which=sides, many=st.lists(sizes, max_size=5), bad=st.booleans())
     def send_many(self, which: int, many: list[int], bad: bool) -> None:
         side = self.sides[which]
         if side.sent.has_ended:
-            return  # what was taken is owed, for ever
+            return  # what was taken stays unsent for ever
         taken: list[Any] = []
         good = [self.new_message(side.framer, size) for size in many]
 
@@ -301,30 +269,30 @@ class Connection(RuleBasedStateMachine):
             side.messages.send(bad.get(side.framer, HeaderMessage({"n": float("nan")}, b"")))
         assert side.messages.unsent == before
 
-    @rule(which=sides, line=lines)
-    def flush(self, which: int, line: int) -> None:
+    @rule(which=sides)
+    def flush(self, which: int) -> None:
         side = self.sides[which]
         before = side.messages.unsent
         try:
-            self.interrupted(line, lambda: side.messages.flush(timeout=0))
-        except (*TRANSIENT, Interruption):
+            side.messages.flush(timeout=0)
+        except TRANSIENT:
             assert side.messages.unsent <= before
         else:
             assert side.messages.unsent == 0
 
     # Receiving
 
-    @rule(which=sides, line=lines, iterate=st.booleans())
-    def receive(self, which: int, line: int, iterate: bool) -> None:
+    @rule(which=sides, iterate=st.booleans())
+    def receive(self, which: int, iterate: bool) -> None:
         side = self.sides[which]
         if not self.is_ready_for_messages(side):
             if side.head is not None:
                 self.take_exactly(side, len(side.head.wire))
             return
         if iterate and side.sock.gettimeout() != ENOUGH:
-            self.receive_by(side, lambda: next(side.iterator), line)
+            self.receive_by(side, lambda: next(side.iterator))
         else:
-            self.receive_by(side, lambda: side.messages.recv(timeout=0), line)
+            self.receive_by(side, lambda: side.messages.recv(timeout=0))
 
     def is_ready_for_messages(self, side: Side) -> bool:
         """Switch to the format of the next message, unless what comes next is a part of one."""
@@ -336,17 +304,14 @@ class Connection(RuleBasedStateMachine):
             side.switch(side.head.framer)
         return True
 
-    def receive_by(self, side: Side, receive: Callable[[], Any], line: int = 0) -> bool:
+    def receive_by(self, side: Side, receive: Callable[[], Any]) -> bool:
         """Receive a message that is next, if one is; return whether it came."""
         side.is_cut_short = False
         try:
-            message = self.interrupted(line, receive)
+            message = receive()
         except TRANSIENT:
             self.nothing_came(side)
             return False
-        except Interruption:  # another one comes a line later, until none does
-            side.iterator = iter(side.messages)
-            return self.receive_by(side, receive, line + 1)
         except (EndOfStreamError, StopIteration):
             assert side.head is None
             assert side.incoming.has_ended
@@ -384,13 +349,13 @@ class Connection(RuleBasedStateMachine):
         if side.head is not None or side.incoming.has_ended:
             return
         side.other.switch(LENGTHS)
-        self.send(1 - which, 50_000, line=0)
+        self.send(1 - which, 50_000)
         for _ in range(1000):
             if side.head is None:
                 return
             self.receive_into(which, 60_000)
             for _ in range(2):
-                self.flush(1 - which, line=0)
+                self.flush(1 - which)
 
     @rule(which=sides, extra=st.sampled_from([-3, -1, 0, 2, 5000]))
     def receive_exactly(self, which: int, extra: int) -> None:
@@ -426,7 +391,7 @@ class Connection(RuleBasedStateMachine):
     def send_a_few_and_take_one(self, which: int, few: list[int]) -> None:
         """So that some are received ahead."""
         self.send_many(which, few, bad=False)
-        self.receive(1 - which, line=0, iterate=False)
+        self.receive(1 - which, iterate=False)
 
     # The connection
 
@@ -538,7 +503,7 @@ class Connection(RuleBasedStateMachine):
     # Always
 
     @invariant()
-    def no_more_is_owed_than_is_under_way(self) -> None:
+    def no_more_is_unsent_than_was_accepted(self) -> None:
         for side in getattr(self, "sides", []):
             assert 0 <= side.messages.unsent <= side.sent.size
 
@@ -559,7 +524,7 @@ class Connection(RuleBasedStateMachine):
             before = self.progress()
             for which, side in enumerate(self.sides):
                 for _ in range(2):  # three calls, when each fourth on a dripping socket works
-                    self.flush(which, 0)
+                    self.flush(which)
                 if self.is_ready_for_messages(side):
                     self.receive_by(side, side.messages.recv)
                 elif side.head is not None:
@@ -602,11 +567,11 @@ def test_a_long_walk_that_leaves_nothing_out(kind: str) -> None:
         )
 
     rules: list[Callable[[int], None]] = [
-        lambda which: connection.send(which, (some(1) or [10])[0], line()),
+        lambda which: connection.send(which, (some(1) or [10])[0]),
         lambda which: connection.send_many(which, some(5), choose.random() < 0.2),
         lambda which: connection.send_a_few_and_take_one(which, [1, 2, 3]),
-        lambda which: connection.flush(which, line()),
-        lambda which: connection.receive(which, line(), choose.random() < 0.5),
+        connection.flush,
+        lambda which: connection.receive(which, choose.random() < 0.5),
         lambda which: connection.receive_into(which, choose.choice([0, 2, 5000, 60_000])),
         connection.receive_a_large_one_into_a_buffer,
         lambda which: connection.receive_exactly(which, choose.choice([-3, -1, 0, 2, 5000])),
@@ -615,13 +580,10 @@ def test_a_long_walk_that_leaves_nothing_out(kind: str) -> None:
         lambda which: connection.detach(which, choose.random() < 0.5),
     ]
 
-    def line() -> int:
-        return choose.choice([0, choose.randint(1, 50)])
-
     try:
         for step in range(WALK):
             choose.choice(rules)(choose.randint(0, 1))
-            connection.no_more_is_owed_than_is_under_way()
+            connection.no_more_is_unsent_than_was_accepted()
             if step % 20 == 0 and not connection.drips:
                 how = choose.choice(["file", "message", "refused"])
                 connection.send_a_file(step % 2, (some(1) or [3])[0], step % 3 == 0, how)

@@ -39,13 +39,6 @@ def measure(scale: Scale, groups: list[str]) -> tuple[list[Result], list[str]]:
     return results, sorted(missing)
 
 
-def write(results: list[Result], left_out: list[str], folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "results.json").write_text(report.data(results) + "\n", "utf-8")
-    (folder / "table.md").write_text(report.tables(results, left_out), "utf-8")
-    draw(results, folder / "chart.svg")
-
-
 def write_docs(results: list[Result], left_out: list[str]) -> None:
     """Put the tables at the end of the page in the documentation, and the chart beside it."""
     page = DOCS / "benchmarks.md"
@@ -66,9 +59,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=", ".join(GROUPS))
     parser.add_argument("--quick", action="store_true", help="about a minute, and less exact")
-    parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="where to write all tables, the data and a chart"
-    )
     parser.add_argument("--docs", action="store_true", help="write the documentation's page")
     options = parser.parse_args()
     groups: list[str] = options.groups or [*GROUPS]
@@ -76,8 +66,6 @@ def main() -> None:
         parser.error(f"no such group: {', '.join(unknown)}; there are {', '.join(GROUPS)}")
     results, left_out = measure(QUICK if options.quick else WHOLE, groups)
     print(report.tables(results, left_out))
-    if options.output:
-        write(results, left_out, options.output)
     if options.docs:
         write_docs(results, left_out)
 

@@ -13,7 +13,7 @@ PANELS = {
     ("decode", "length prefix, 64 B, equal"): "Decode, length prefix, 64 B",
     ("decode", "lines, 64 B, equal"): "Decode, lines, 64 B",
     ("receive", "64 B, equal"): "Receive, 64 B",
-    ("stream", "64 B, equal"): "One-way stream, 64 B",
+    ("send", "64 B, equal"): "Send, 64 B",
     ("pingpong", "64 B, equal"): "Question and answer, 64 B",
     ("large", "recv, 128 MiB"): "Receive 128 MiB",
 }

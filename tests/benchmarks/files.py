@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from framing import HeaderBodyFramer, MessageSocket
 from framing.files import recv_file, send_file
 
 from . import sides
@@ -47,16 +46,6 @@ def framing_send(source: Path, sock: socket.socket, _load: Load) -> None:
     send_file(sock, source)
 
 
-def framing_send_on_message_socket(source: Path, sock: socket.socket, _load: Load) -> None:
-    sides.wait_for_go(sock)
-    send_file(MessageSocket(sock, HeaderBodyFramer()), source)
-
-
-def framing_send_checked(source: Path, sock: socket.socket, _load: Load) -> None:
-    sides.wait_for_go(sock)
-    send_file(sock, source, checksum=True)
-
-
 # The near sides receive
 
 
@@ -83,17 +72,8 @@ def framing_receive(target: Path, sock: socket.socket, _load: Load, watch: Watch
         recv_file(sock, target)
 
 
-def framing_receive_on_message_socket(
-    target: Path, sock: socket.socket, _load: Load, watch: Watch
-) -> None:
-    with go(sock, watch):
-        recv_file(MessageSocket(sock, HeaderBodyFramer()), target)
-
-
 WAYS: dict[str, tuple[Callable[..., None], Callable[..., None]]] = {
     "framing": (framing_receive, framing_send),
-    "framing, MessageSocket": (framing_receive_on_message_socket, framing_send_on_message_socket),
-    "framing, checksum": (framing_receive, framing_send_checked),
     "makefile, copyfileobj": (copy_makefile, socket_send),
 }
 if hasattr(os, "sendfile"):

@@ -10,14 +10,9 @@ from functools import partial
 from time import perf_counter
 
 from .harness import OURS, Contest, Contestant, Goal, Scale, Watch
+from .sides import Side
 
 STANDARD = "socket, struct, json"
-PEERS = {
-    "twisted": "twisted.protocols.basic",
-    "easynetwork": "easynetwork.clients",
-    "anyio": "anyio",
-    "zmq": "zmq",
-}
 
 
 def children_clock() -> float:
@@ -43,14 +38,14 @@ def contestant(name: str, statement: str, needs: str = "") -> Contestant:
     return Contestant(name, partial(run, statement), lambda: None, needs)
 
 
-def contests(_scale: Scale) -> Iterator[Contest]:
+def contests(_scale: Scale, _side: Side) -> Iterator[Contest]:
     contestants = [
         contestant(OURS, "import framing"),
         contestant(STANDARD, f"import {STANDARD}"),
         contestant("nothing", "pass"),
         contestant("asyncio", "import asyncio"),
         contestant("multiprocessing", "import multiprocessing.connection"),
-        *(contestant(name, f"import {name}", needs) for needs, name in PEERS.items()),
+        contestant("Twisted", "import twisted.protocols.basic", "twisted"),
     ]
     goals = [Goal(OURS, STANDARD, most=1.3)]
     yield Contest(

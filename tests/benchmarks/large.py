@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
+import importlib.util
+import re
 import socket
 import struct
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import lru_cache, partial
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 from framing import LengthPrefixFramer, MessageSocket, recv_msg, send_msg
 
@@ -61,19 +65,6 @@ def receive_msg(sock: socket.socket, load: Load, watch: Watch) -> object:
         return recv_msg(sock, framer=framer(load))
 
 
-def by_chunks(sock: socket.socket, _load: Load, watch: Watch) -> object:
-    with go(sock, watch):
-        (left,) = struct.unpack("!I", recv_exactly(sock, 4))
-        chunks = []
-        while left:
-            chunk = sock.recv(min(left, 65_536))
-            if not chunk:
-                raise EOFError
-            chunks.append(chunk)
-            left -= len(chunk)
-        return b"".join(chunks)
-
-
 def makefile(sock: socket.socket, _load: Load, watch: Watch) -> object:
     with sock.makefile("rb") as file, go(sock, watch):
         (size,) = struct.unpack("!I", file.read(4))
@@ -83,19 +74,6 @@ def makefile(sock: socket.socket, _load: Load, watch: Watch) -> object:
 def with_multiprocessing(sock: socket.socket, _load: Load, watch: Watch) -> object:
     with Connection(sock.dup().detach()) as connection, go(sock, watch):
         return connection.recv_bytes()
-
-
-def with_asyncio(sock: socket.socket, _load: Load, watch: Watch) -> object:
-    async def main() -> bytes:
-        reader, writer = await asyncio.open_connection(sock=sock.dup())
-        writer.write(b"!")
-        with watch:
-            (size,) = PREFIX.unpack(await reader.readexactly(4))
-            message = await reader.readexactly(size)
-        writer.close()
-        return message
-
-    return asyncio.run(main())
 
 
 # Into a buffer
@@ -163,18 +141,11 @@ def send_by_msg(sock: socket.socket, load: Load, message: bytes) -> None:
     send_msg(sock, message, framer=framer(load))
 
 
-def multiprocessing_send(sock: socket.socket, _load: Load, message: bytes) -> None:
-    with Connection(sock.dup().detach()) as connection:
-        connection.send_bytes(message)
-
-
 RECEIVING: dict[str, tuple[Near, Far]] = {
     "framing, recv()": (recv, send_payload),
     "framing, recv_msg()": (receive_msg, send_payload),
-    "by hand, join": (by_chunks, send_payload),
     "makefile": (makefile, send_payload),
     "multiprocessing": (with_multiprocessing, send_payload),
-    "asyncio": (with_asyncio, send_payload),
 }
 if hasattr(socket, "MSG_WAITALL"):
     RECEIVING["recv(n, MSG_WAITALL)"] = waitall, send_payload
@@ -186,7 +157,6 @@ SENDING: dict[str, tuple[Near, Far]] = {
     "framing, send()": (partial(timed_send, send), receive_all),
     "framing, send_msg()": (partial(timed_send, send_by_msg), receive_all),
     "sendall": (partial(timed_send, sendall), receive_all),
-    "multiprocessing": (partial(timed_send, multiprocessing_send), receive_all),
 }
 
 
@@ -204,6 +174,34 @@ def contestant(side: Side, name: str, near: Near, far: Far, load: Load) -> Conte
     return Contestant(name, run, check)
 
 
+# Memory: the peak of a new process, where the system reports it
+
+
+def peak() -> int:
+    """Return the most memory that this process has held, in bytes."""
+    if sys.platform == "linux":
+        # What getrusage() reports begins with the memory of the process that started this one.
+        (found,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        return int(found) * 1024
+    from resource import RUSAGE_SELF, getrusage
+
+    return getrusage(RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def growth(near: Near, far: Far, load: Load) -> int:
+    """Return by how much this process grows at most while it receives."""
+    with closing(sides.Side(1)) as side:
+        before = peak()
+        sides.play(side, near, far, load, Watch())
+        return peak() - before
+
+
+def memory_of(name: str, load: Load) -> float:
+    with closing(sides.Side(0, daemon=False)) as fresh:
+        fresh.start(partial(growth, *RECEIVING[name], load))
+        return float(fresh.result())
+
+
 def contests(scale: Scale, side: Side) -> Iterator[Contest]:
     load = Load(1, scale.large // 16 * 16)
     size = f"{load.size / 2**20:.0f} MiB"
@@ -214,3 +212,9 @@ def contests(scale: Scale, side: Side) -> Iterator[Contest]:
     ):
         contestants = [contestant(side, name, *way, load) for name, way in ways.items()]
         yield Contest("large", f"{work}, {size}", contestants, goals, load.size, "byte", share=2.0)
+    if importlib.util.find_spec("resource") is None or scale.most_messages < 1000:
+        return
+    contestants = [Contestant(name, partial(memory_of, name, load)) for name in RECEIVING]
+    contestants.append(Contestant("the message", lambda: float(load.size)))
+    goals = [Goal(f"framing, {way}()", "the message", most=1.15) for way in ("recv", "recv_msg")]
+    yield Contest("large", f"memory, {size}", contestants, goals, unit="memory", most_runs=1)

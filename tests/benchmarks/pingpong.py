@@ -4,106 +4,83 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from importlib import import_module
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
 from framing import EndOfStreamError, MessageSocket, recv_msg, send_msg
 
-from . import peers, sides
-from .functions import recv_by_hand, send_by_hand
+from . import sides
+from .functions import send_by_hand
 from .harness import OURS, Contest, Goal, Scale, Watch, beats
 from .loads import Load
 from .peers import PREFIX
+from .receive import recv_by_hand
 from .sides import Side
 
+# How to send one message over a socket, and how to receive one
+Way = tuple[Callable[[bytes], object], Callable[[], Any]]
 
-def turns(load: Load, watch: Watch, ask: Any) -> object:
-    """Ask with each message, and time all but the first turn, in which the far side gets ready."""
+
+def framing_way(sock: socket.socket) -> Way:
+    framed = MessageSocket(sock)
+    return framed.send, framed.recv
+
+
+def functions_way(sock: socket.socket) -> Way:
+    return partial(send_msg, sock), partial(recv_msg, sock)
+
+
+def by_hand_way(sock: socket.socket) -> Way:
+    return partial(send_by_hand, sock), partial(recv_by_hand, sock)
+
+
+def makefile_way(sock: socket.socket) -> Way:
+    file = sock.makefile("rb")
+
+    def receive() -> bytes:
+        (size,) = PREFIX.unpack(file.read(4))
+        return file.read(size)
+
+    return partial(send_by_hand, sock), receive
+
+
+def multiprocessing_way(sock: socket.socket) -> Way:
+    connection = Connection(sock.dup().detach())
+    return connection.send_bytes, connection.recv_bytes
+
+
+WAYS: dict[str, Callable[[socket.socket], Way]] = {
+    OURS: framing_way,
+    "framing, send_msg(), recv_msg()": functions_way,
+    "makefile": makefile_way,
+    "by hand": by_hand_way,
+    "multiprocessing": multiprocessing_way,
+}
+
+
+def ask(
+    way: Callable[[socket.socket], Way], sock: socket.socket, load: Load, watch: Watch
+) -> object:
+    """Time all but the first turn, in which the far side gets ready."""
     messages = load.messages
-    answer = ask(messages[0])
+    send, receive = way(sock)
+    send(messages[0])
+    answer = receive()
     with watch:
         for message in messages[1:]:
-            answer = ask(message)
+            send(message)
+            answer = receive()
     return answer
 
 
-# MessageSocket
-
-
-def framing_near(sock: socket.socket, load: Load, watch: Watch) -> object:
-    framed = MessageSocket(sock)
-
-    def ask(message: bytes) -> bytes:
-        framed.send(message)
-        return framed.recv()
-
-    return turns(load, watch, ask)
-
-
-def framing_far(sock: socket.socket, _load: Load) -> None:
-    framed = MessageSocket(sock)
-    for message in framed:
-        framed.send(message)
-
-
-# send_msg and recv_msg, and the same by hand
-
-
-def functions_near(sock: socket.socket, load: Load, watch: Watch) -> object:
-    def ask(message: bytes) -> bytes:
-        send_msg(sock, message)
-        return recv_msg(sock)
-
-    return turns(load, watch, ask)
-
-
-def functions_far(sock: socket.socket, _load: Load) -> None:
+def echo(way: Callable[[socket.socket], Way], sock: socket.socket, load: Load) -> None:
+    send, receive = way(sock)
     with suppress(EndOfStreamError):
-        while True:
-            send_msg(sock, recv_msg(sock))
-
-
-def by_hand_near(sock: socket.socket, load: Load, watch: Watch) -> object:
-    def ask(message: bytes) -> bytes:
-        send_by_hand(sock, message)
-        return recv_by_hand(sock)
-
-    return turns(load, watch, ask)
-
-
-def by_hand_far(sock: socket.socket, _load: Load) -> None:
-    with suppress(EOFError):
-        while True:
-            send_by_hand(sock, recv_by_hand(sock))
-
-
-# makefile
-
-
-def makefile_near(sock: socket.socket, load: Load, watch: Watch) -> object:
-    with sock.makefile("rb") as file:
-
-        def ask(message: bytes) -> bytes:
-            sock.sendall(struct.pack("!I", len(message)) + message)
-            (size,) = struct.unpack("!I", file.read(4))
-            return file.read(size)
-
-        return turns(load, watch, ask)
-
-
-def makefile_far(sock: socket.socket, _load: Load) -> None:
-    with sock.makefile("rb") as file:
-        while prefix := file.read(4):
-            (size,) = struct.unpack("!I", prefix)
-            message = file.read(size)
-            sock.sendall(struct.pack("!I", len(message)) + message)
-
-
-# asyncio
+        for _ in range(load.count):
+            send(receive())
 
 
 def asyncio_near(sock: socket.socket, load: Load, watch: Watch) -> object:
@@ -125,9 +102,7 @@ def asyncio_near(sock: socket.socket, load: Load, watch: Watch) -> object:
         writer.close()
         return answer
 
-    answer = asyncio.run(main())
-    sock.shutdown(socket.SHUT_WR)
-    return answer
+    return asyncio.run(main())
 
 
 def asyncio_far(sock: socket.socket, load: Load) -> None:
@@ -144,109 +119,13 @@ def asyncio_far(sock: socket.socket, load: Load) -> None:
     asyncio.run(main())
 
 
-# multiprocessing
-
-
-def multiprocessing_near(sock: socket.socket, load: Load, watch: Watch) -> object:
-    with Connection(sock.dup().detach()) as connection:
-
-        def ask(message: bytes) -> bytes:
-            connection.send_bytes(message)
-            return connection.recv_bytes()
-
-        return turns(load, watch, ask)
-
-
-def multiprocessing_far(sock: socket.socket, load: Load) -> None:
-    with Connection(sock.dup().detach()) as connection:
-        for _ in range(load.count):
-            connection.send_bytes(connection.recv_bytes())
-
-
-# pyzmq
-
-
-def zmq_near(sock: socket.socket, load: Load, watch: Watch) -> object:
-    zmq = import_module("zmq")
-    with zmq.Context() as context, context.socket(zmq.REQ) as asking:
-        sock.sendall(struct.pack("!H", asking.bind_to_random_port("tcp://127.0.0.1")))
-
-        def ask(message: bytes) -> Any:
-            asking.send(message)
-            return asking.recv()
-
-        answer = turns(load, watch, ask)
-        sock.shutdown(socket.SHUT_WR)
-    return answer
-
-
-def zmq_far(sock: socket.socket, load: Load) -> None:
-    zmq = import_module("zmq")
-    (port,) = struct.unpack("!H", sock.recv(2))
-    with zmq.Context() as context, context.socket(zmq.REP) as answering:
-        answering.connect(f"tcp://127.0.0.1:{port}")
-        for _ in range(load.count):
-            answering.send(answering.recv())
-        sock.recv(1)  # the near side has them all
-
-
-# boltons: netstrings
-
-
-def boltons_near(sock: socket.socket, load: Load, watch: Watch) -> object:
-    framed = import_module("boltons.socketutils").NetstringSocket(sock)
-
-    def ask(message: bytes) -> Any:
-        framed.write_ns(message)
-        return framed.read_ns()
-
-    return turns(load, watch, ask)
-
-
-def boltons_far(sock: socket.socket, load: Load) -> None:
-    framed = import_module("boltons.socketutils").NetstringSocket(sock)
-    for _ in range(load.count):
-        framed.write_ns(framed.read_ns())
-
-
-# EasyNetwork
-
-
-def easynetwork_near(sock: socket.socket, load: Load, watch: Watch) -> object:
-    client_type = import_module("easynetwork.clients").TCPNetworkClient
-    with client_type(sock.dup(), peers.easynetwork_lengths()) as client:
-
-        def ask(message: bytes) -> Any:
-            client.send_packet(message)
-            return client.recv_packet()
-
-        return turns(load, watch, ask)
-
-
-def easynetwork_far(sock: socket.socket, load: Load) -> None:
-    client_type = import_module("easynetwork.clients").TCPNetworkClient
-    with client_type(sock.dup(), peers.easynetwork_lengths()) as client:
-        for _ in range(load.count):
-            client.send_packet(client.recv_packet())
-
-
 def contests(scale: Scale, side: Side) -> Iterator[Contest]:
     for mixed in (False, True):
         load = Load(scale.count(500), 64, mixed)
-        ways = [
-            (OURS, framing_near, framing_far, ""),
-            ("framing, send_msg(), recv_msg()", functions_near, functions_far, ""),
-            ("makefile", makefile_near, makefile_far, ""),
-            ("by hand", by_hand_near, by_hand_far, ""),
-            ("asyncio", asyncio_near, asyncio_far, ""),
-            ("multiprocessing", multiprocessing_near, multiprocessing_far, ""),
-            ("pyzmq", zmq_near, zmq_far, "zmq"),
-            ("boltons", boltons_near, boltons_far, "boltons"),
-            ("EasyNetwork", easynetwork_near, easynetwork_far, "easynetwork"),
-        ]
         contestants = [
-            sides.contestant(side, name, near, far, load, needs=needs)
-            for name, near, far, needs in ways
+            sides.contestant(side, name, partial(ask, way), partial(echo, way), load)
+            for name, way in WAYS.items()
         ]
-        goals = [Goal(OURS, "makefile", most=1.1), *beats(OURS, pyzmq=1.5, asyncio=3)]
+        contestants.append(sides.contestant(side, "asyncio", asyncio_near, asyncio_far, load))
+        goals = [Goal(OURS, "makefile", most=1.05), *beats(OURS, asyncio=3)]
         yield Contest("pingpong", str(load), contestants, goals, load.count, "turn", share=2.0)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from multiprocessing.connection import Connection
 
 from framing import MessageSocket, send_msg
 
 from . import peers, sides
-from .harness import Contest, Contestant, Scale, Watch, beats
+from .harness import Contest, Contestant, Goal, Scale, Watch, beats
 from .loads import Load, loads
 from .sides import Near, Side
 
@@ -42,17 +41,6 @@ def sendall(sock: socket.socket, load: Load, watch: Watch) -> None:
     with delivered(sock, watch):
         for message in messages:
             sock.sendall(struct.pack("!I", len(message)) + message)
-
-
-def joined(sock: socket.socket, load: Load, watch: Watch) -> None:
-    """The best that can be done by hand: all in one."""
-    messages = load.messages
-    pack = peers.PREFIX.pack
-    with delivered(sock, watch):
-        parts: list[bytes] = []
-        for message in messages:
-            parts += pack(len(message)), message
-        sock.sendall(b"".join(parts))
 
 
 def send(sock: socket.socket, load: Load, watch: Watch) -> None:
@@ -100,56 +88,35 @@ def with_multiprocessing(sock: socket.socket, load: Load, watch: Watch) -> None:
             connection.send_bytes(message)
 
 
-def with_boltons(sock: socket.socket, load: Load, watch: Watch) -> None:
-    messages = load.messages
-    buffered = import_module("boltons.socketutils").BufferedSocket(sock, timeout=None)
-    with delivered(sock, watch):
-        for message in messages:
-            buffered.send(peers.PREFIX.pack(len(message)) + message)
+WAYS: dict[str, Near] = {
+    "framing, send_many()": send_many,
+    "framing, send()": send,
+    "framing, send_msg()": send_msgs,
+    "sendall": sendall,
+    "asyncio": with_asyncio,
+    "multiprocessing": with_multiprocessing,
+}
 
 
-def with_easynetwork(sock: socket.socket, load: Load, watch: Watch) -> None:
-    messages = load.messages
-    client_type = import_module("easynetwork.clients").TCPNetworkClient
-    with client_type(sock.dup(), peers.easynetwork_lengths()) as client:
-        with watch:
-            for message in messages:
-                client.send_packet(message)
-        sock.setblocking(True)
-        with delivered(sock, watch):
-            pass
-
-
-def contestant(side: Side, name: str, near: Near, load: Load, needs: str) -> Contestant:
+def contestant(side: Side, name: str, load: Load) -> Contestant:
     """Return a contestant whose far side gets the messages."""
 
     def run() -> float:
         watch = Watch()
-        sides.play(side, near, drain, load, watch)
+        sides.play(side, WAYS[name], drain, load, watch)
         return watch.seconds
 
     def check() -> None:
         for each in load.beginnings():
-            _, wire = sides.play(side, near, collect, each, Watch())
+            _, wire = sides.play(side, WAYS[name], collect, each, Watch())
             assert wire == each.wire, (name, wire)
 
-    return Contestant(name, run, check, needs)
+    return Contestant(name, run, check)
 
 
 def contests(scale: Scale, side: Side) -> Iterator[Contest]:
     for load in loads(scale.count(10_000), 64, 1024):
-        ways: list[tuple[str, Callable[[socket.socket, Load, Watch], None], str]] = [
-            ("framing, send_many()", send_many, ""),
-            ("framing, send()", send, ""),
-            ("framing, send_msg()", send_msgs, ""),
-            ("sendall", sendall, ""),
-            ("sendall of all, joined", joined, ""),
-            ("asyncio", with_asyncio, ""),
-            ("multiprocessing", with_multiprocessing, ""),
-            ("boltons", with_boltons, "boltons"),
-            ("EasyNetwork", with_easynetwork, "easynetwork"),
-        ]
-        contestants = [contestant(side, name, near, load, needs) for name, near, needs in ways]
+        contestants = [contestant(side, name, load) for name in WAYS]
         goals = beats("framing, send_many()", sendall=8) if load.size == 64 else []
-        goals += beats("framing, send_msg()", sendall=1)
+        goals.append(Goal("framing, send()", "sendall", most=1.3))
         yield Contest("send", str(load), contestants, goals, load.count)

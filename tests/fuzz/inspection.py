@@ -1,9 +1,9 @@
-"""Captured bytes for ``inspect``, and headers for the parser behind ``HeaderBodyFramer``.
+"""Captured bytes for ``framing inspect``, and headers for ``HeaderBodyFramer``.
 
 An input is that of ``decoders``, and its stream is used twice: as a capture, and as a header.
 
-What must hold: a capture is covered from its first byte on by messages, each of which decodes
-alone, and what is broken at last, however it is cut; all that is shown is printable and fits.
+What must hold: the messages found are those of a decoder, each begins where the one before it
+ends, and where the format breaks is reported; every line is printable and fits.
 A header is an object that can be sent on, and comes back equal, or a ``DecodeError``.
 """
 
@@ -13,11 +13,21 @@ import json
 from itertools import chain
 from typing import Any
 
-from framing import DecodeError, EncodeError, Framer, HeaderBodyFramer, HeaderMessage
-from framing.header_body import _parse
-from framing.inspection import Broken, Found, inspect, show_broken, show_found
+from framing import (
+    DecodeError,
+    DelimiterFramer,
+    EncodeError,
+    Framer,
+    FramingError,
+    HeaderBodyFramer,
+    HeaderMessage,
+    LengthPrefixFramer,
+    LineFramer,
+    StructFramer,
+)
 
-from ..outcomes import outcome, pieces
+from ..outcomes import outcome
+from ..programs import run_here
 from .decoders import take_apart
 
 MAX_DEPTH = 64
@@ -25,50 +35,68 @@ MAX_DEPTH = 64
 
 def check(data: bytes) -> None:
     """Raise an error if the library does not do with an input what it promises."""
-    framer, _, sizes, stream = take_apart(data)
-    for chunks in ([stream], pieces(stream, sizes)):
-        check_capture(framer, stream, list(inspect(chunks, framer)))
+    framer, _, _, stream = take_apart(data)
+    if (name := name_of(framer)) is not None:
+        check_capture(framer, name, stream)
     check_header(stream)
 
 
-def check_capture(framer: Framer[Any], stream: bytes, found: list[Found | Broken]) -> None:
-    messages, error = outcome(framer.decoder(), [stream])
-    assert repr([each.message for each in found if isinstance(each, Found)]) == repr(messages)
+def name_of(framer: Framer[Any]) -> str | None:
+    """Return what the command line calls *framer*; ``None`` if it has no name for it."""
+    names: dict[Any, str] = {
+        LengthPrefixFramer: "length:{0.format}",
+        DelimiterFramer: "delimiter:{1}",
+        LineFramer: "lines:{0.encoding}",
+        HeaderBodyFramer: "header:{0.format}",
+        StructFramer: "struct:{0.format}",
+    }
+    escaped = "".join(f"\\x{byte:02x}" for byte in getattr(framer, "delimiter", b""))
+    name = names.get(type(framer), "").format(framer, escaped)
+    detail = name.partition(":")[2]
+    if not detail:
+        return None
+    make: Any = type(framer)
+    value = framer.delimiter if isinstance(framer, DelimiterFramer) else detail
+    return name if make(value) == framer else None
+
+
+def check_capture(framer: Framer[Any], name: str, stream: bytes) -> None:
+    expected = outcome(framer.decoder(), [stream])
+    shown = run_here("inspect", "--framer", name, stdin=stream)
+    heading, *lines = shown.stdout.split("\n")[:-1]
+    assert "offset" in heading
+    assert all(line.isprintable() and len(line) <= 120 for line in lines)
     place = 0
-    for number, each in enumerate(found, 1):
-        assert each.offset == place
-        if isinstance(each, Broken):
-            assert number == len(found)
-            assert error is not None
-            assert each.reason == error.args[0]
-            assert 0 < len(each.data) <= 64  # as far as they had come
-            assert stream[place:].startswith(each.data)
-            shown = list(show_broken(each))
-            assert all(line.isprintable() and line.isascii() for line in shown)
-            assert bytes.fromhex("".join(line[23:71] for line in shown)) == each.data
+    for number, item in enumerate(expected.items, 1):
+        if isinstance(item, FramingError):
             return
-        assert each.number == number
-        assert repr(framer.decode(stream[place : place + each.size])) == repr(each.message)
-        assert show_found(each, 80).isprintable()
-        assert len(show_found(each, 80)) <= 80
-        place += each.size
-    assert (place, error) == (len(stream), None)
+        row, offset, size = map(int, lines[number - 1].split()[:3])
+        assert (row, offset) == (number, place)
+        assert repr(framer.decode(stream[place : place + size])) == repr(item)
+        place += size
+    if expected.end == "end":
+        assert (shown.returncode, shown.stderr, place) == (0, "", len(stream))
+    else:
+        assert shown.returncode == 1
+        assert f"at byte {place}" in shown.stderr
 
 
 def check_header(data: bytes) -> None:
+    framer = HeaderBodyFramer(size_key="the size")
+    data = data.replace(b"the size", b"")
+    if (end := data.rfind(b"}")) >= 0:  # add the size of no body
+        data = data[:end] + b", "[: 2 * (b":" in data)] + b'"the size": 0' + data[end:]
+    wire = len(data).to_bytes(4, "big") + data
     try:
-        header = _parse(data)
+        header = framer.decode(wire).header
     except DecodeError as error:
         assert str(error)
         return
     assert isinstance(header, dict)
     assert header == json.loads(data.decode(), object_pairs_hook=members)
     assert depth(header) <= MAX_DEPTH
-    framer = HeaderBodyFramer(size_key="the size")
-    if "the size" in header:
-        return
     try:
-        wire = framer.encode(HeaderMessage(header, b"body"))
+        wire = framer.encode(HeaderMessage({**header, "the size": 4}, b"body"))
     except EncodeError as error:
         # Written in full, it may be longer than what came.
         assert "max_header_size" in str(error)

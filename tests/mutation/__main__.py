@@ -1,4 +1,4 @@
-"""Make mutants of the core with mutmut's operators, and run the tests on each until one fails.
+"""Make mutants of the package with mutmut's operators, and run the tests on each until one fails.
 
     python -m tests.mutation [--sample N] [--results FILE] [--jobs N] [--again] [--all] [module ...]
 
@@ -6,10 +6,9 @@ Those that ``harmless.txt`` lists, with the reason, count as not caught and are 
 with ``--all``.  In the end it prints what is neither caught nor listed there.
 
 mutmut's own way of running them, all mutants in one module that chooses between them at every
-call, does not suit this code: it is called for every byte, and tests look at who defines a
-method, at what objects weigh and at each line that runs.  So here each mutant is a process of
-its own, forked from one that has everything loaded but the package; in it, one module has the
-mutant's source.  Results are appended to a file, and those that it has are not tried again.
+call, does not suit code that is called for every byte. So here each mutant is a process of its
+own, forked from one that has everything loaded but the package; in it, one module has the
+mutant's source. Results are appended to a file, and those that it has are not tried again.
 """
 
 from __future__ import annotations
@@ -37,25 +36,28 @@ import trustme  # noqa: F401
 ROOT = Path(__file__).parent.parent.parent
 SOURCE = ROOT / "src" / "framing"
 HARMLESS = Path(__file__).with_name("harmless.txt")
-CORE = [
-    *("errors", "requests", "buffer", "decoder", "framer", "fields"),
-    *("length_prefix", "delimiter", "header_body", "record", "stream"),
+# All modules but the command line, by their paths
+MODULES = [
+    str(path.relative_to(SOURCE).with_suffix("")).replace(os.sep, "/")
+    for path in sorted(SOURCE.rglob("*.py"))
+    if path.stem not in {"__init__", "__main__"} and "cli" not in path.relative_to(SOURCE).parts
 ]
-# Tests that take little time, and all that have to do with the core.
+# Tests that take little time; those that have to do with every format; and those of connections.
 QUICK = [
-    *("errors", "golden", "fields", "framer", "details", "fast_paths", "misuse"),
-    *("length_prefix", "record", "header_body", "delimiter"),
+    *("errors", "golden", "framer", "decoder", "misuse"),
+    *("length_prefix", "struct", "header_body", "delimiter"),
 ]
-ALL = ["contract", "exhaustive", "buffer", "stream"]
-BUILT_ON_THEM = ["outgoing", "message_socket", "files"]
+ALL = ["contract", "exhaustive", "stream"]
+BUILT_ON_THEM = ["sending", "message_socket", "waiting", "datagram", "server", "files", "faults"]
 # What has most to do with a module: its own tests, or those of its framers.
 NEAREST: dict[str, tuple[list[str], str]] = {
-    "buffer": (["buffer", "exhaustive"], ""),
     "delimiter": (["contract", "exhaustive"], "Delimiter or Line"),
+    "lines": (["contract", "exhaustive"], "Line"),
     "header_body": (["contract", "exhaustive"], "HeaderBody"),
     "length_prefix": (["contract", "exhaustive"], "LengthPrefix"),
     "record": (["contract", "exhaustive"], "Struct"),
-    "stream": (["stream"], ""),
+    **{name: ([name], "") for name in ("stream", "datagram", "files", "server")},
+    "message_socket": (["message_socket", "sending", "waiting"], ""),
 }
 CPU_SECONDS = 120  # of one stage, of which the longest takes a third
 SECONDS = 20  # of one test, of which the longest takes a fifth
@@ -110,7 +112,7 @@ class MutantFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Imports one module from a text, under its own path."""
 
     def __init__(self, module: str, source: str) -> None:
-        self.name = f"framing.{module}"
+        self.name = f"framing.{module.replace('/', '.')}"
         self.path = str(SOURCE / f"{module}.py")
         self.source = source
 
@@ -130,8 +132,9 @@ def stages_of(module: str) -> list[tuple[list[str], str]]:
 
     Most mutants meet but the first stage.
     """
-    quick = sorted(QUICK, key=lambda name: name != module)
-    nearest = [NEAREST[module]] if module in NEAREST else []
+    quick = sorted(QUICK, key=lambda name: not module.endswith(name))
+    name = module.rpartition("/")[2]
+    nearest = [NEAREST[name]] if name in NEAREST else []
     return [(quick, ""), *nearest, (ALL, ""), (BUILT_ON_THEM, "")]
 
 
@@ -168,7 +171,7 @@ def _run(mutant: Mutant, modules: Iterable[str], chosen: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.mutation")
-    parser.add_argument("modules", nargs="*", default=CORE)
+    parser.add_argument("modules", nargs="*", default=MODULES)
     parser.add_argument("--sample", type=int, help="try so many, chosen at random")
     parser.add_argument("--results", type=Path, default=Path("mutants.jsonl"))
     parser.add_argument("--jobs", type=int, default=os.cpu_count())

@@ -23,7 +23,7 @@ from ..errors import BadMessageError, DecodeError, EncodeError, MessageTooLargeE
 from ..formats.header_body import HeaderBodyFramer
 from ..framer import Framer, check_limit
 from ..sockets.beside import beside
-from ..sockets.channel import RECEIVE_ADVICE, Channel, Deadline
+from ..sockets.channel import Channel, Deadline
 from ..sockets.checks import check_is_connected, refuse
 from ..sockets.message_socket import MessageSocket, channel_of, lend_decoder
 from ..sockets.turn import is_own
@@ -45,18 +45,10 @@ _DEFAULT = HeaderBodyFramer()
 _PIECE = 256 * 1024
 # What os.sendfile raises where it cannot send from this file, or to this socket.
 _CANNOT_SEND = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
-# What a call leaves behind if it ends between a header and the end of the body.
-_CUT = (
-    ConnectionError,
-    "an earlier file was cut off in the middle: close the connection, since the receiver is"
-    " waiting for the rest of that file",
-)
 _NO_SIZE = (
     "expected a regular file, whose size can be sent first: save what comes from a pipe or a"
     " device to a file, or send it in messages"
 )
-# The same as after any interruption, but known not to have cost bytes.
-_READING_HEAD = ConnectionError, RECEIVE_ADVICE
 
 
 def send_file(
@@ -301,32 +293,28 @@ def _digest(source: BinaryIO) -> str:
 def _send(
     channel: Channel, head: bytes, source: BinaryIO, size: int, progress: Callable[..., object]
 ) -> None:
-    """Send a file, for the call that has the turn.  If it is cut off, the turn stays refused."""
+    """Send a file, for the call that has the turn.  If it is cut off, nothing can follow it."""
     turn, sent = channel.sending, 0
     progress(sent, size)
-    turn.refusal = _CUT
+    has_begun = True  # as far as is known, whenever this is interrupted
     try:
-        _send_head(channel, head)
+        try:
+            channel.send((head,), _deadline(channel), begins=True)
+        except OSError as error:
+            # No byte went out; but TLS that waits by itself may have sent some.
+            is_unsure = not channel.is_owned and hasattr(channel.sock, "unwrap")
+            has_begun = is_unsure or not is_own(error)
+            raise
+        _flush(channel)
         for sent in _send_body(channel, source, size):
-            turn.refusal = _CUT if sent < size else None
             progress(sent, size)
         if sent < size:
             raise _changed(size, f"there are {sent}")
-        turn.refusal = None
-    finally:
-        if turn.refusal is not None:
+    except BaseException:
+        if has_begun and (sent < size or channel.unsent):
+            turn.is_moving = True  # which no call may follow
             channel.unsent = ()
-
-
-def _send_head(channel: Channel, head: bytes) -> None:
-    try:
-        channel.send((head,), _deadline(channel), begins=True)
-    except OSError as error:
-        # No byte went out; but TLS that waits by itself may have sent some.
-        if is_own(error) and (channel.is_owned or not hasattr(channel.sock, "unwrap")):
-            channel.sending.refusal = None
         raise
-    _flush(channel)
 
 
 def _flush(channel: Channel) -> None:
@@ -397,28 +385,29 @@ def _take_head(
         DecodeError: The next message is not a file.  It stays.
     """
     turn = channel.receiving
-    turn.refusal = _READING_HEAD
+    turn.is_moving = True  # bytes that change places must not get lost
+    heads = decoder.switch(_HeadFramer(framer))
+    turn.is_moving = False
     try:
-        heads = decoder.switch(_HeadFramer(framer))
         while True:
             offset = decoder.offset + decoder.rest
             if heads.decode():
                 break
             channel.receive(heads, min(heads.bytes_needed, _PIECE), _deadline(channel))
-        turn.refusal = turn.in_doubt  # a head that is taken must not get lost
-        head = next(heads.ready)
-        is_file = framer.name_key in head[0]
-        if not is_file:
-            heads.untake(head)
-        heads.switch(framer)
-        if is_file:
-            decoder.expect_body(head[1], offset)
-        turn.refusal = None
     except BaseException:
-        if turn.refusal is _READING_HEAD:  # no byte is lost
-            decoder.switch(framer)
-            turn.refusal = None
+        was_moving, turn.is_moving = turn.is_moving, True
+        decoder.switch(framer)
+        turn.is_moving = was_moving
         raise
+    turn.is_moving = True
+    head = next(heads.ready)
+    is_file = framer.name_key in head[0]
+    if not is_file:
+        heads.untake(head)
+    heads.switch(framer)
+    if is_file:
+        decoder.expect_body(head[1], offset)
+    turn.is_moving = False
     if not is_file:
         keys = shortened(", ".join(map(repr, head[0])), 120)
         text = f"expected a file, with the key {framer.name_key!r} in its header, not {keys}"

@@ -72,8 +72,8 @@ def _portable(native: str) -> str:
         return f"'!{codes}' for big-endian (network byte order) or '<{codes}' for little-endian"
     order = "<" if sys.byteorder == "little" else ">"
     return (
-        f"'{order}{padded}' for what a C program sends on a machine like this one (its compiler"
-        f" inserts the padding bytes x), or '!{codes}' for big-endian without padding"
+        f"'{order}{padded}' for what a C program sends on a machine like this one (with the sizes"
+        f" and the padding, x, of its compiler), or '!{codes}' for big-endian without padding"
     )
 
 

@@ -103,8 +103,6 @@ class LengthPrefixFramer(Framer[bytes]):
             EncodeError: *message* is larger than ``max_size``.
             TypeError: *message* is not made of bytes.
         """
-        if type(message) is bytes and len(message) <= self._short:
-            return self._field.pack(len(message)) + message
         return b"".join(self.encode_parts(message))
 
     def encode_parts(self, message: Buffer) -> tuple[bytes | memoryview, ...]:

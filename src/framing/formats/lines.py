@@ -128,13 +128,11 @@ class LineFramer(Framer[str]):
 
     def split_block(self, data: bytes, start: int, stop: int) -> tuple[Iterator[str], int, int]:
         """Split a block into lines: see :attr:`Framer.split_block`."""
+        if self.encoding not in _EXACT_ENCODINGS or self.errors not in _LOCAL_HANDLERS:
+            return iter(()), start, 0
         end = data.rfind(b"\n", start, stop) + 1 or start
         block = data[start:end]
-        if (
-            self.encoding not in _EXACT_ENCODINGS
-            or self.errors not in _LOCAL_HANDLERS
-            or (end - start > self.max_size and has_longer(block, b"\n", self.max_size))
-        ):
+        if end - start > self.max_size and has_longer(block, b"\n", self.max_size):
             return iter(()), start, 0
         missing = 1 if start < end and stop - end <= self.max_size else 0
         if has_long_lines(block, 0) and block.isascii():

@@ -62,8 +62,8 @@ RECEIVE_ADVICE = (
     " close the connection"
 )
 SEND_ADVICE = (
-    "a call that sent on this connection was interrupted in the middle of a message: close the"
-    " connection, since the receiver cannot know where the next message starts"
+    "an earlier message or file was cut off in the middle: close the connection, since the"
+    " receiver cannot know where the next message starts"
 )
 
 
@@ -130,7 +130,6 @@ class Channel:
         receiving: The turn of calls that receive.
         sending: The turn of calls that send.
         unsent: What is left of a message that has begun to go out.
-        bytes_received: How many bytes have come in.
     """
 
     def __init__(self, sock: socket.socket, turns: tuple[Turn, Turn] | None = None) -> None:
@@ -138,7 +137,6 @@ class Channel:
         self.is_owned = turns is None
         self.receiving, self.sending = turns or (Turn(RECEIVE_ADVICE), Turn(SEND_ADVICE))
         self.unsent: Sequence[Buffer] = ()
-        self.bytes_received = 0
         self.is_plain = is_plain(sock) and DONTWAIT != 0
         self.is_closed = False
         self._waiting: list[None] = []  # an item for each thread that waits for the socket
@@ -201,7 +199,6 @@ class Channel:
         return count
 
     def _check_received(self, decoder: Decoder[Any], count: int) -> None:
-        self.bytes_received += count
         if not count:
             self.check_open()
             if self._reset is not None:
@@ -238,13 +235,14 @@ class Channel:
             OSError: No byte went out, and :attr:`unsent` is what it was.
         """
         parts = joined(parts)
+        front = b"" if self.is_plain else _front(parts, _WRITE_SIZE)
         is_encrypted = False
 
         def send(flags: int) -> None:
             nonlocal is_encrypted
             try:
                 if not self.is_plain:
-                    sent = self.sock.send(memoryview(parts[0]).cast("B")[:_WRITE_SIZE])
+                    sent = self.sock.send(front)
                 elif len(parts) == 1:
                     sent = self.sock.send(parts[0], flags)
                 else:
@@ -258,9 +256,42 @@ class Channel:
             self._attempt(send, self.sending, deadline)
         except OSError as error:
             self.remember(error)
-            if not (begins and is_encrypted and is_passing(error)):
+            if not (begins and is_encrypted and is_own(error)):
                 raise
             self.unsent = parts  # TLS may have sent some, and has to get the same bytes again
+
+    def send_at_once(self, wire: Buffer) -> bool:
+        """Send one message if no other call has the turn, and one call of ``send`` takes all.
+
+        That is the usual case, and this is :meth:`send` without its calls.  Otherwise it returns
+        false, and no byte went out; or true, and :attr:`unsent` holds the rest.
+        """
+        turn, sock = self.sending, self.sock
+        if not self.is_plain or self.unsent or sock.gettimeout() is not None:
+            return False
+        try:
+            turn.free.pop()
+            holding = turn  # noqa: F841  # for Turn.run, in a signal handler
+            sent = sock.send(wire, DONTWAIT)
+            if type(wire) is not bytes or sent < len(wire):
+                self.unsent = [*skip((wire,), sent)]
+                self.keep_unsent()
+            turn.free.append(True)
+            if turn.waiting:
+                turn.wake()
+        except IndexError:  # another call has the turn, or none will
+            return False
+        except BaseException as error:
+            turn.is_moving = True
+            turn.is_moving = not is_own(error)
+            turn.give()
+            if turn.refusal is not None:
+                raise
+            if not isinstance(error, BlockingIOError):
+                self.remember(error)  # type: ignore[arg-type]
+                raise
+            return False
+        return not self.unsent
 
     def keep_unsent(self) -> None:
         """Copy the unsent bytes that may change, since their owner may use his buffer again."""
@@ -315,14 +346,13 @@ class Channel:
             self.wait(wants, deadline)
 
     def _try(self, call: Callable[[int], R], turn: Turn) -> R:
-        before = turn.refusal
         if self.is_plain:
             result = turn.move(call, DONTWAIT)
         elif self.is_owned:
             result = turn.move(self._attempting.run, NEVER, self._call_without_waiting, call)
         else:
             result = turn.move(call, 0)
-        turn.refusal = before
+        turn.is_moving = False
         return result
 
     def _call_without_waiting(self, call: Callable[[int], R]) -> R:
@@ -454,8 +484,23 @@ def joined(parts: Sequence[Buffer]) -> Sequence[Buffer]:
     return parts
 
 
-def _views(parts: Sequence[Buffer]) -> Iterator[memoryview]:
-    return (memoryview(part).cast("B") for part in parts if memoryview(part).nbytes)
+def joined_many(parts: Sequence[Buffer]) -> Sequence[Buffer]:
+    """Return the *parts* of many messages in one piece; or two, if the last one is large."""
+    *small, last = parts
+    if memoryview(last).nbytes <= _JOIN_SIZE:
+        return (b"".join(parts),)
+    return b"".join(small), last
+
+
+def _front(parts: Sequence[Buffer], size: int) -> Buffer:
+    """Return the first *size* bytes of *parts*, or all if there are fewer."""
+    front: list[memoryview] = []
+    for view in skip(parts, 0):
+        front.append(view[:size])
+        size -= len(front[-1])
+        if not size:
+            break
+    return front[0] if len(front) == 1 else b"".join(front)
 
 
 def skip(parts: Sequence[Buffer], size: int) -> Iterator[memoryview]:

@@ -9,6 +9,7 @@ beside the socket (see ``beside``), and the next call continues from there.
 from __future__ import annotations
 
 from struct import Struct
+from struct import error as StructError
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ..formats.length_prefix import LengthPrefixFramer
@@ -85,31 +86,33 @@ def send_msg(
     except (AttributeError, TypeError):
         check_is_framer(framer)
         raise
-    state = kept.get(id(sock)) or beside(sock)
+    try:
+        state = kept[id(sock)]
+    except KeyError:
+        state = beside(sock)
     turn = state.sending
-    wire = parts[0] if len(parts) == 1 else None
-    if type(wire) is not bytes or not state.is_plain:
+    wire = parts[0]
+    if len(parts) > 1 or type(wire) is not bytes or not state.is_plain:
         return _run(turn, sock, state.send, parts)
     # The usual case: no other call has the turn, and one call of send() takes all of it.
     try:
         turn.free.pop()
+        holding = turn  # noqa: F841  # for Turn.run, in a signal handler
         sent = sock.send(wire)  # type: ignore[union-attr]
         if sent < len(wire):
-            turn.refusal = turn.in_doubt  # until the rest is out
+            turn.is_moving = True  # until the rest is out
             sock.sendall(wire[sent:])  # type: ignore[union-attr]
-            turn.refusal = None
+            turn.is_moving = False
         turn.free.append(True)
         if turn.waiting:
             turn.wake()
     except IndexError:  # another call has the turn, or none will
         _run(turn, sock, state.send, parts)
     except BaseException as error:
-        refusal, turn.refusal = turn.refusal, turn.in_doubt
+        was_moving, turn.is_moving = turn.is_moving, True
         if is_own(error):  # of send(), which then sent nothing; or of sendall()
-            turn.refusal = refusal
-            turn.give()
-        else:
-            turn.refuse()
+            turn.is_moving = was_moving
+        turn.give()
         raise explain(error, sock) from None
 
 
@@ -163,7 +166,10 @@ def recv_msg(sock: Stream, *, framer: Framer[Any] = _DEFAULT) -> Any:
         RuntimeError: A signal handler called this while it was interrupting a ``recv_msg`` on
             the same socket.
     """
-    state = kept.get(id(sock)) or beside(sock)
+    try:
+        state = kept[id(sock)]
+    except KeyError:
+        state = beside(sock)
     turn = state.receiving
     if framer is not _DEFAULT:
         check_is_framer(framer)
@@ -171,13 +177,17 @@ def recv_msg(sock: Stream, *, framer: Framer[Any] = _DEFAULT) -> Any:
     prefix = payload = b""
     try:
         turn.free.pop()
+        holding: Turn | None = turn
         if state.is_plain and state.decoder is None:
             # The usual case: the length and the payload each come in one call of recv().  The
             # first is stored in the step that receives it, so if this is interrupted while it
             # waits for a message, it is known whether something has come.
             for prefix in map(sock.recv, _PREFIX_SIZE):  # type: ignore[union-attr]
                 break
-            size = _unpack(prefix)[0] if len(prefix) == 4 else 0
+            try:
+                (size,) = _unpack(prefix)
+            except StructError:
+                size = 0
             if 0 < size <= _LARGE:
                 payload = sock.recv(size)  # type: ignore[union-attr]
                 if len(payload) == size:
@@ -188,17 +198,16 @@ def recv_msg(sock: Stream, *, framer: Framer[Any] = _DEFAULT) -> Any:
                     return payload
             state.keep(framer, prefix + payload, ended=not prefix)
         turn.give()
+        holding = None
     except IndexError:  # another call has the turn, or none will
         pass
     except BaseException as error:
-        turn.refusal = turn.in_doubt
+        turn.is_moving = True
         if not prefix or is_own(error):
             if prefix:
                 state.keep(framer, prefix)
-            turn.refusal = None
-            turn.give()
-        else:
-            turn.refuse()
+            turn.is_moving = False
+        turn.give()
         raise explain(error, sock) from None
     return _run(turn, sock, state.receive, framer)
 

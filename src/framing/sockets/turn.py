@@ -1,9 +1,10 @@
 """One direction of one socket: who may use it, and whether it can still be trusted.
 
-One call at a time has the turn.  A call that is interrupted by an exception out of a signal handler
-while it moves bytes cannot know what happened to them, so it leaves a *refusal* behind: every
-later call in that direction raises it.  A stream is then never misread, only given up.  Waiting
-for bytes is not such a moment: a call that is interrupted while it waits can be made again.
+One call at a time has the turn.  While a call moves bytes it says so (``is_moving``).  If it is
+then interrupted by an exception out of a signal handler, nobody knows what became of the bytes,
+so it leaves a *refusal* behind: every later call in that direction raises it.  A stream is then
+never misread, only given up.  Waiting for bytes is different: a call that is interrupted while it
+waits can be made again.
 """
 
 from __future__ import annotations
@@ -39,20 +40,19 @@ class Turn:
 
     Attributes:
         free: Holds one token if nobody has the turn, and none if there is a refusal.
-        in_doubt: The refusal that an interruption leaves behind.
-        refusal: What every later call raises unless the one that has the turn changes it, the
-            class of the error and its text; ``None`` if there is nothing to refuse.
-        is_refused: Whether that one has ended, and left a refusal behind.
+        is_moving: Whether the call that has the turn is moving bytes.
+        refusal: What every call raises from now on, the class of the error and its text;
+            ``None`` if there is nothing to refuse.
         waiting: The threads that wait for their turn.
     """
 
-    __slots__ = ("free", "in_doubt", "is_refused", "refusal", "waiting")
+    __slots__ = ("_advice", "free", "is_moving", "refusal", "waiting")
 
     def __init__(self, advice: str) -> None:
         self.free = [True]
-        self.in_doubt: tuple[type[Exception], str] = ConnectionError, advice
+        self.is_moving = False
+        self._advice = advice
         self.refusal: tuple[type[Exception], str] | None = None
-        self.is_refused = False
         self.waiting: list[threading.Event] = []
 
     @property
@@ -69,7 +69,7 @@ class Turn:
     def run(self, deadline: Deadline, function: Callable[..., R], *args: object) -> R:
         """Return ``function(*args)``, once no other call has the turn.
 
-        A call that returns normally is not in doubt.
+        A call that returns normally has finished moving.
 
         Raises:
             TimeoutError: Another thread has had the turn for too long.
@@ -82,25 +82,25 @@ class Turn:
                     # The token is taken and stored in one step for a signal handler.
                     for token in map(self.free.pop, (-1,)):  # noqa: B007
                         break
+                    holding = self  # noqa: F841  # see _is_below
                 except IndexError:
                     self._wait(deadline)
             self.check()
             result = function(*args)
-            if self.refusal is self.in_doubt:
-                self.refusal = None
+            self.is_moving = False
             return result
         finally:
             if token:
                 self.give()
 
     def move(self, function: Callable[..., R], *args: object) -> R:
-        """Return ``function(*args)``, which receives or sends, and leave the turn in doubt.
+        """Return ``function(*args)``, which receives or sends, and leave :attr:`is_moving` set.
 
-        Set :attr:`refusal` to what it was before once the result is kept.  If the call raises,
-        and it is known that it moved no byte, that has been done.
+        Set it to false once the result is kept.  It is false if the call raises, and is known
+        to have moved nothing.
         """
         result: Any = self
-        before, self.refusal = self.refusal, self.in_doubt
+        self.is_moving = True
         try:
             # Stored in the step that calls.  So if a C function is interrupted while it waits,
             # and raises, it is known to have moved nothing.
@@ -109,21 +109,22 @@ class Turn:
         except BaseException as error:
             is_c = isinstance(function, BuiltinFunctionType)
             if result is self and (is_c or is_own(error)):
-                self.refusal = before
+                self.is_moving = False
             raise
         return result  # type: ignore[no-any-return]
 
     def give(self) -> None:
-        """Let the next call have the turn, or be refused."""
-        self.is_refused = self.refusal is not None
-        if not self.is_refused:
+        """End a call: let the next one have the turn, or be refused if this one was interrupted."""
+        if self.is_moving:
+            self.refuse()
+        elif self.refusal is None:
             self.free.append(True)
         if self.waiting:
             self.wake()
 
     def refuse(self) -> None:
-        """Let no call have the turn any more, after an interruption at an unknown place."""
-        self.refusal, self.is_refused = self.in_doubt, True
+        """Refuse all calls from now on, since a call was interrupted."""
+        self.refusal, self.is_moving = (ConnectionError, self._advice), False
         self.free.clear()
 
     def wake(self) -> None:
@@ -133,8 +134,7 @@ class Turn:
 
     def _wait(self, deadline: Deadline) -> None:
         """Wait until the turn may be free."""
-        if self.is_refused:
-            self.check()
+        self.check()
         if _is_below(self):
             raise RuntimeError(
                 "a signal handler used a connection while the call that it interrupted was using"
@@ -160,15 +160,12 @@ def is_own(error: BaseException) -> bool:
 def _is_below(turn: Turn) -> bool:
     """Return whether this thread is inside a call that has *turn*.
 
-    Such a call is a frame with *turn* in a variable of that name, or one of :meth:`Turn.run`,
-    below the call that wants it.  (To note the thread of each call would slow the fastest ones.)
+    Such a call has it in a variable called ``holding``.  (To note the thread of each call would
+    slow the fastest ones.)
     """
-    frame: FrameType | None = sys._getframe(3)  # behind _wait() and run()
-    while frame is not None and frame.f_locals.get("turn") is turn:
-        frame = frame.f_back  # the call that wants it
+    frame: FrameType | None = sys._getframe()
     while frame is not None:
-        name = "self" if frame.f_code is Turn.run.__code__ else "turn"
-        if frame.f_locals.get(name) is turn:
+        if frame.f_locals.get("holding") is turn:
             return True
         frame = frame.f_back
     return False
