@@ -43,6 +43,7 @@ from framing import (
 )
 from framing.files import new_file, recv_file, send_file
 from framing.files.names import why_refused
+from framing.sockets.channel import Channel
 
 from .fakes import MisbehavingSocket
 from .pairs import MIB, Pair, fill, tcp_pair, tls_pair, unix_pair, wrapped_pair
@@ -826,6 +827,22 @@ def test_an_exception_out_of_progress_cuts_the_file_off(
     else:  # before the first byte, or when the last one is out
         send(conn)
         assert receiving.result().body == (bytes(3 * PIECE) if calls else b"message")
+
+
+def test_an_interruption_behind_the_header_cuts_the_file_off(
+    link: Link, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Channel.send
+
+    def send_and_interrupt(*args: Any, **kwargs: Any) -> NoReturn:
+        real(*args, **kwargs)
+        raise Interruption
+
+    monkeypatch.setattr(Channel, "send", send_and_interrupt)
+    with pytest.raises(Interruption):
+        send_file(link[1], source)
+    monkeypatch.undo()
+    check_is_cut(link[1], source)
 
 
 def test_a_timeout_before_the_first_byte_costs_nothing(link: Link) -> None:
