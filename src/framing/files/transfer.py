@@ -26,6 +26,7 @@ from ..sockets.beside import beside
 from ..sockets.channel import Channel, Deadline
 from ..sockets.checks import check_is_connected, refuse
 from ..sockets.message_socket import MessageSocket, channel_of, lend_decoder
+from ..sockets.turn import is_own
 from .names import why_refused
 from .new_file import write_new_file
 
@@ -48,6 +49,7 @@ _NO_SIZE = (
     "expected a regular file, whose size can be sent first: save what comes from a pipe or a"
     " device to a file, or send it in messages"
 )
+
 
 def send_file(
     conn: Connection,
@@ -294,11 +296,15 @@ def _send(
     """Send a file, for the call that has the turn.  If it is cut off, nothing can follow it."""
     turn, sent = channel.sending, 0
     progress(sent, size)
-    # If send() raises, no byte went out; but TLS that waits by itself may have sent some.
-    has_begun = not (channel.is_plain or channel.is_owned)
+    has_begun = True  # as far as is known, whenever this is interrupted
     try:
-        channel.send((head,), _deadline(channel), begins=True)
-        has_begun = True
+        try:
+            channel.send((head,), _deadline(channel), begins=True)
+        except OSError as error:
+            # No byte went out; but TLS that waits by itself may have sent some.
+            is_unsure = not channel.is_owned and hasattr(channel.sock, "unwrap")
+            has_begun = is_unsure or not is_own(error)
+            raise
         _flush(channel)
         for sent in _send_body(channel, source, size):
             progress(sent, size)
