@@ -410,6 +410,9 @@ class Channel:
         Args:
             resets: Whether the peer is to see a reset rather than a normal end.
         """
+        if not resets and hasattr(self.sock, "unwrap"):
+            with suppress(OSError, ValueError, RuntimeError):
+                self._attempting.run(Deadline(_WAKING_TIME, None), self._end_tls)
         self.is_closed = True
         if self.receiving.is_taken or self.sending.is_taken:
             with suppress(OSError):
@@ -423,9 +426,6 @@ class Channel:
         if resets:
             with suppress(OSError):
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        elif hasattr(self.sock, "unwrap"):
-            with suppress(OSError, ValueError, RuntimeError):
-                self._attempting.run(Deadline(_WAKING_TIME, None), self._end_tls)
         self.sock.close()
 
     def _end_tls(self) -> None:
