@@ -176,6 +176,9 @@ FORMATS: list[Format[Any]] = [
     Format(NetstringFramer(max_size=9), payloads),
 ]
 every_format = pytest.mark.parametrize("format", FORMATS, ids=repr)
+one_of_each_class = pytest.mark.parametrize(
+    "format", {type(each.framer): each for each in reversed(FORMATS)}.values(), ids=repr
+)
 
 # Streams
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import socket
-import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -17,7 +14,6 @@ import pytest
 
 import framing
 from framing import LineFramer, MessageSocket, StructFramer, recv_msg, send_msg
-from framing.files import recv_file, send_file
 
 from .pairs import Task, reset, wait_until
 from .programs import EXAMPLES, INTERRUPTED, TIMEOUT, Program, example
@@ -597,35 +593,6 @@ def test_an_upload_that_is_cut_leaves_nothing(start: Start, tmp_path: Path) -> N
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
-@pytest.mark.slow
-def test_twenty_upload_and_download_and_nothing_is_lost_or_mixed(
-    start: Start, tmp_path: Path
-) -> None:
-    stored = tmp_path / "stored"
-    stored.mkdir()
-    address = start("file_server", stored, LOCAL, 0).address
-    connected = threading.Barrier(20)
-
-    def carry(number: int) -> None:
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        source = tmp_path / f"{number}.bin"
-        source.write_bytes(os.urandom(100_000 + number))
-        with framing.connect(address, framing.HeaderBodyFramer(), timeout=TIMEOUT) as messages:
-            connected.wait(TIMEOUT)
-            messages.send(framing.HeaderMessage({"command": "put"}, b""))
-            send_file(messages, source)
-            assert messages.recv().header["ok"] is True
-            messages.send(framing.HeaderMessage({"command": "get", "file": source.name}, b""))
-            assert messages.recv().header["ok"] is True
-            received = recv_file(messages, folder)
-        assert received.read_bytes() == source.read_bytes()
-
-    for task in [Task(carry, number) for number in range(20)]:
-        task.result()
-    assert len(list(stored.iterdir())) == 20
-
-
 # HTTP
 
 
@@ -718,27 +685,3 @@ def test_the_http_server_refuses_what_it_cannot_follow(start: Start) -> None:
             head, _ = receive_http(conn)
             assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n"), request[:80]
             assert b"\r\nConnection: close" in head
-
-
-CURL = shutil.which("curl")
-
-
-@pytest.mark.skipif(CURL is None, reason="curl is not installed")
-def test_curl_shows_the_page(start: Start) -> None:
-    host, port = start("http_server", LOCAL, 0).address
-    site = f"http://{host}:{port}"
-
-    def curl(*arguments: str) -> str:
-        done = subprocess.run(
-            [str(CURL), "-sS", "--noproxy", "*", "--max-time", str(TIMEOUT), *arguments],
-            capture_output=True,
-            check=True,
-            timeout=TIMEOUT,
-        )
-        return done.stdout.decode()
-
-    assert "<h1>It works</h1>" in curl(f"{site}/")
-    assert curl("-i", "-d", "x" * 10_000, f"{site}/").startswith("HTTP/1.1 405 Method Not Allowed")
-    # One connection was enough for three pages.
-    told = curl("-w", "<%{num_connects}>", f"{site}/", f"{site}/about", f"{site}/nothing")
-    assert re.findall("<([0-9])>", told) == ["1", "0", "0"]

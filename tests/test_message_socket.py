@@ -737,7 +737,7 @@ def test_a_stream_that_send_msg_broke_is_refused() -> None:
     with client, server:
         with pytest.raises(TimeoutError):
             send_msg(client, bytes(MIB))
-        with pytest.raises(ConnectionError, match="cut off in the middle of a message"):
+        with pytest.raises(ConnectionError, match="cut off in the middle"):
             MessageSocket(client)
 
 
@@ -843,4 +843,4 @@ def test_a_large_message_costs_its_size_once(receive: str) -> None:
         timeout=300,
     )
     assert result.returncode == 0, result.stderr
-    assert 1 <= float(result.stdout) <= 1.15
+    assert 0.9 <= float(result.stdout) <= 1.15

@@ -107,7 +107,7 @@ def test_a_message_that_cannot_be_sent_leaves_the_stream_whole(pair: Pair) -> No
     client, server = MessageSocket(pair[0], LengthPrefixFramer(max_size=4)), pair[1]
     with pytest.raises(EncodeError):
         client.send(b"too long")
-    with pytest.raises(TypeError, match="encode the text first"):
+    with pytest.raises(TypeError, match="encode"):
         client.send("text")  # type: ignore[call-overload]
     client.send(b"fine")
     assert recv_msg(server) == b"fine"
@@ -320,7 +320,7 @@ def test_close_raises_if_it_could_not_send_the_rest() -> None:
     with server:
         sender.send(bytes(MIB))
         with pytest.raises(TimeoutError):
-            sender.close()
+            sender.close(timeout=0.05)
         assert client.fileno() == -1
         sender.close()
         with pytest.raises(OSError, match="closed") as caught:

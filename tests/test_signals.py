@@ -119,6 +119,7 @@ def test_a_hundred_signals_while_a_call_waits_lose_nothing(
     receive = receiver(server, framer)
     main = threading.current_thread().ident
     assert main is not None
+    is_receiving = threading.Event()
 
     def interrupt_when_it_waits() -> None:
         places: list[object] = []
@@ -126,8 +127,9 @@ def test_a_hundred_signals_while_a_call_waits_lose_nothing(
         def has_stopped() -> bool:
             frame = sys._current_frames()[main]
             places.append((frame.f_code, frame.f_lasti))
-            return len(places) > 3 and len(set(places[-3:])) == 1
+            return len(places) > 5 and len(set(places[-5:])) == 1
 
+        is_receiving.wait(60)
         wait_until(has_stopped)
         signal.pthread_kill(main, signal.SIGALRM)
 
@@ -139,7 +141,9 @@ def test_a_hundred_signals_while_a_call_waits_lose_nothing(
             client.sendall(wire[:part])
             interrupting = Task(interrupt_when_it_waits)
             with pytest.raises(Interrupted):
+                is_receiving.set()
                 receive()
+            is_receiving.clear()
             interrupting.result()
             client.sendall(wire[part:])
             assert receive() == message
@@ -303,7 +307,7 @@ def test_a_handlers_timeout_in_the_middle_of_a_send_breaks_the_stream(
             send_msg(client, b"next")
 
 
-def test_a_handlers_timeout_before_anything_was_sent_does_no_harm() -> None:
+def test_a_handlers_timeout_inside_send_msg_leaves_the_connection_in_doubt() -> None:
     client, server = unix_pair()
     with client, server:
         client.setblocking(False)
@@ -312,8 +316,8 @@ def test_a_handlers_timeout_before_anything_was_sent_does_no_harm() -> None:
         with raising_after(0.05, TimeoutError("from the handler")), pytest.raises(TimeoutError):
             send_msg(client, b"hello")
         receive_exactly(server, filler)
-        send_msg(client, b"hello")
-        assert recv_msg(server) == b"hello"
+        with pytest.raises(ConnectionError, match="cut off in the middle"):
+            send_msg(client, b"hello")
 
 
 def test_a_handlers_timeout_inside_the_sockets_recv_leaves_the_connection_in_doubt() -> None:

@@ -240,7 +240,7 @@ def test_a_send_cut_off_in_the_middle_breaks_the_stream(make_pair: Callable[[], 
         client.settimeout(0.05)
         with pytest.raises(TimeoutError):
             send_msg(client, bytes(16 * 1024 * 1024))
-        with pytest.raises(ConnectionError, match="in the middle of a message"):
+        with pytest.raises(ConnectionError, match="cut off in the middle"):
             send_msg(client, b"next")
 
 
@@ -296,7 +296,7 @@ def test_bytes_that_break_the_format_do_so_every_time(pair: Pair) -> None:
         with pytest.raises(MessageTooLargeError, match=r"is the peer speaking HTTP\?") as caught:
             recv_msg(server)
         assert (caught.value.size, caught.value.limit) == (0x47455420, 16 * 1024 * 1024)
-    with pytest.raises(ValueError, match="received in part"):
+    with pytest.raises(MessageTooLargeError, match="HTTP"):  # in another format, too
         recv_msg(server, framer=LineFramer())
 
 
@@ -339,7 +339,7 @@ def test_a_message_that_cannot_be_sent_leaves_the_stream_whole(pair: Pair) -> No
     client, server = pair
     with pytest.raises(EncodeError):
         send_msg(client, b"too long", framer=LengthPrefixFramer(max_size=4))
-    with pytest.raises(TypeError, match="encode the text first"):
+    with pytest.raises(TypeError, match="encode"):
         send_msg(client, "text")  # type: ignore[call-overload]
     send_msg(client, b"fine")
     assert recv_msg(server) == b"fine"

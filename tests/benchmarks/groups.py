@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from . import decode, files, functions, growth, imports, large, pingpong, receive, send
+from . import decode, files, functions, imports, large, pingpong, receive, send
 from .harness import Contest, Scale
 from .sides import Side
 
@@ -19,7 +19,6 @@ GROUPS: dict[str, tuple[str, Contests]] = {
     "large": ("One message of 128 MiB, and its memory", large.contests),
     "files": ("A file", files.contests),
     "imports": ("A whole process that only imports", imports.contests),
-    "growth": ("How time grows: four times the work, about four times as long", growth.contests),
 }
 
 

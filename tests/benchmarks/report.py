@@ -33,13 +33,11 @@ class Result:
 
 
 def goal_lines(results: list[Result]) -> Iterator[str]:
-    """Yield the rows of a Markdown table of all goals but how time grows."""
+    """Yield the rows of a Markdown table of all goals."""
     yield "| work | framing | | peer | | ratio | goal | |"
     yield "|---|---|---|---|---|---|---|---|"
     for result in results:
         contest, costs = result.contest, result.costs
-        if contest.group == "growth":
-            continue
         for goal in contest.goals_of(costs):
             ours = goal.ours.removeprefix(f"{OURS}, ").replace(OURS, "")
             cells = [
@@ -58,7 +56,7 @@ def goal_lines(results: list[Result]) -> Iterator[str]:
 def summary(results: list[Result]) -> str:
     goals = [(goal, each.costs) for each in results for goal in each.contest.goals_of(each.costs)]
     met = sum(goal.is_met(costs) for goal, costs in goals)
-    return f"{met} of {len(goals)} goals are met, those for how time grows included."
+    return f"{met} of {len(goals)} goals are met."
 
 
 def group_lines(results: list[Result]) -> Iterator[str]:
@@ -68,18 +66,6 @@ def group_lines(results: list[Result]) -> Iterator[str]:
     yield "|---" * (len(results) + 1) + "|"
     for name in names:
         yield row([name, *(each.shown(name) if name in each.costs else "" for each in results)])
-
-
-def growth_lines(results: list[Result]) -> Iterator[str]:
-    """Yield a Markdown table of how time grows."""
-    yield "| format: work | times, for each four times the work | factors | at most 5 |"
-    yield "|---|---|---|---|"
-    for result in results:
-        contest, costs = result.contest, result.costs
-        times = ", ".join(f"{name}: {result.shown(name)}" for name in costs)
-        factors = ", ".join(f"{goal.ratio(costs):.2f}" for goal in contest.goals)
-        is_met = all(goal.is_met(costs) for goal in contest.goals)
-        yield row([contest.work, times, factors, "met" if is_met else "**not met**"])
 
 
 def row(cells: list[str]) -> str:
@@ -111,11 +97,8 @@ def tables(results: list[Result], left_out: list[str]) -> str:
         own = [each for each in results if each.contest.group == group]
         if own:
             lines += [f"## {title}", ""]
-        if group == "growth" and own:
-            lines += [*growth_lines(own), ""]
-        else:
-            for together in columns(group, own):
-                lines += [*group_lines(together), ""]
+        for together in columns(group, own):
+            lines += [*group_lines(together), ""]
     return "\n".join(lines)
 
 

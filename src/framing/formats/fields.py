@@ -83,9 +83,8 @@ def _padded(codes: str) -> str:
     for count, code in re.findall(r"(\d*)([a-zA-Z?])", codes):
         gap = calcsize(f"{native}0{code}") - calcsize(f"<{result}")  # 0 items, but aligned
         native += count + code
-        if calcsize(f"@{code}") == 8 and code in _EIGHT_BYTES:
-            code = _EIGHT_BYTES[code]
-        result += (f"{gap}x" if gap > 1 else "x" * gap) + count + code
+        portable = _EIGHT_BYTES.get(code, code) if calcsize(f"@{code}") == 8 else code
+        result += (f"{gap}x" if gap > 1 else "x" * gap) + count + portable
     return result
 
 

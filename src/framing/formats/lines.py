@@ -76,11 +76,12 @@ class LineFramer(Framer[str]):
             raise ValueError(
                 f"errors is 'strict', 'replace' or another handler of bytes.decode, not {errors!r}"
             ) from None
+        check_choice("oversize", oversize, ("error", "skip"))
         line = ReadUntil(
             (b"\n", b"\r\n"),
             limit=check_limit("max_size", max_size),
             or_end=True,
-            oversize=check_choice("oversize", oversize, ("error", "skip")),
+            oversize=oversize,
             limit_name="max_size",
         )
         super().__init__(

@@ -12,9 +12,9 @@ from struct import error as StructError
 from typing import TYPE_CHECKING, Any
 
 from ..errors import EncodeError
-from .fields import portable_struct
 from ..framer import Framer
 from ..requests import ReadExactly
+from .fields import portable_struct
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import ref
 
 from ..decoder import Decoder
-from .channel import NEVER, RECEIVE_ADVICE, joined, skip
+from .channel import NEVER, RECEIVE_ADVICE, SEND_ADVICE, joined, skip
 from .checks import check_is_stream, explained, is_plain, refuse
 from .turn import Turn, is_own
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..framer import Framer
 
 M = TypeVar("M")
+R = TypeVar("R")
 
 # The most to take from the system in one call.
 _RECEIVE_SIZE = 256 * 1024
@@ -61,10 +62,7 @@ class Beside:
 
     def __init__(self, stream: Any) -> None:
         self.receiving = Turn(RECEIVE_ADVICE)
-        self.sending = Turn(
-            "an earlier send_msg failed in the middle of a message: close the connection, since"
-            " the receiver cannot know where the next message starts"
-        )
+        self.sending = Turn(SEND_ADVICE)
         self.decoder: Decoder[Any] | None = None
         self.is_inside = False
         self.offset = 0
@@ -80,19 +78,27 @@ class Beside:
         """Receive one message; for whoever has the turn."""
         turn, decoder = self.receiving, self._decoder_for(framer)
         while True:
-            turn.refusal = turn.in_doubt  # a message that is taken must not get lost
+            turn.is_moving = True  # a message that is taken must not get lost
             try:
                 message = decoder.next_message()
             except Exception as error:
                 self._settle(decoder, is_over=getattr(error, "recoverable", False))
-                turn.refusal = None
+                turn.is_moving = False
                 raise
             self._settle(decoder, is_over=message is not None)
             if message is not None:
                 return message
-            turn.refusal = None
+            turn.is_moving = False
             self.decoder = decoder
             self._receive(stream, decoder, turn)
+
+    def lend_decoder(self, framer: Framer[M], function: Callable[[Decoder[M]], R]) -> R:
+        """Return ``function(decoder)``, which receives; for whoever has the turn."""
+        self.decoder = decoder = self._decoder_for(framer)
+        try:
+            return function(decoder)
+        finally:
+            self._settle(decoder, is_over=decoder.rest > 0 or decoder.is_idle)
 
     def keep(self, framer: Framer[Any], data: bytes, *, ended: bool = False) -> None:
         """Keep *data*, the first bytes of a message in the format of *framer*, or the end."""
@@ -193,10 +199,10 @@ def _receive_file(file: Any, decoder: Decoder[Any], turn: Turn) -> None:
         size = decoder.reach(ahead[:_RECEIVE_SIZE])
     data = turn.move(getattr(file, "read1", file.read), size)
     if data is None:
-        turn.refusal = None
+        turn.is_moving = False
         raise BlockingIOError(errno.EWOULDBLOCK, "no bytes have come yet")
     if not data and getattr(file, "timeout", None) is not None:  # a serial port's
-        turn.refusal = None
+        turn.is_moving = False
         raise TimeoutError("timed out: the peer has not sent enough")
     _feed(decoder, data, turn)
 
@@ -206,7 +212,7 @@ def _feed(decoder: Decoder[Any], data: bytes, turn: Turn) -> None:
         decoder.feed(data)
     else:
         decoder.feed_eof()
-    turn.refusal = None
+    turn.is_moving = False
 
 
 def _send_plain(sock: socket.socket, parts: Sequence[Buffer], turn: Turn) -> None:
@@ -219,13 +225,13 @@ def _send_plain(sock: socket.socket, parts: Sequence[Buffer], turn: Turn) -> Non
 
 
 def _send_any(sock: Any, parts: Sequence[Buffer], turn: Turn) -> None:
-    turn.refusal = turn.in_doubt
+    turn.is_moving = True
     for part in skip(parts, 0):
         sock.sendall(part)
 
 
 def _send_file(file: Any, parts: Sequence[Buffer], turn: Turn) -> None:
-    turn.refusal = turn.in_doubt
+    turn.is_moving = True
     for part in skip(parts, 0):
         view = part
         while view:

@@ -62,8 +62,8 @@ RECEIVE_ADVICE = (
     " close the connection"
 )
 SEND_ADVICE = (
-    "a call that sent on this connection was interrupted in the middle of a message: close the"
-    " connection, since the receiver cannot know where the next message starts"
+    "an earlier message or file was cut off in the middle: close the connection, since the"
+    " receiver cannot know where the next message starts"
 )
 
 
@@ -122,6 +122,9 @@ class Channel:
 
     Args:
         sock: A connected stream socket.
+        turns: Those to receive and to send, if they exist: the socket has no owner then, and
+            other calls may be waiting in it.  So its timeout is left alone, and an attempt on a
+            socket that is not plain may wait in it, for as long as its own timeout allows.
 
     Attributes:
         receiving: The turn of calls that receive.
@@ -129,10 +132,10 @@ class Channel:
         unsent: What is left of a message that has begun to go out.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, turns: tuple[Turn, Turn] | None = None) -> None:
         self.sock = sock
-        self.receiving = Turn(RECEIVE_ADVICE)
-        self.sending = Turn(SEND_ADVICE)
+        self.is_owned = turns is None
+        self.receiving, self.sending = turns or (Turn(RECEIVE_ADVICE), Turn(SEND_ADVICE))
         self.unsent: Sequence[Buffer] = ()
         self.is_plain = is_plain(sock) and DONTWAIT != 0
         self.is_closed = False
@@ -232,13 +235,14 @@ class Channel:
             OSError: No byte went out, and :attr:`unsent` is what it was.
         """
         parts = joined(parts)
+        front = b"" if self.is_plain else _front(parts, _WRITE_SIZE)
         is_encrypted = False
 
         def send(flags: int) -> None:
             nonlocal is_encrypted
             try:
                 if not self.is_plain:
-                    sent = self.sock.send(memoryview(parts[0]).cast("B")[:_WRITE_SIZE])
+                    sent = self.sock.send(front)
                 elif len(parts) == 1:
                     sent = self.sock.send(parts[0], flags)
                 else:
@@ -252,7 +256,7 @@ class Channel:
             self._attempt(send, self.sending, deadline)
         except OSError as error:
             self.remember(error)
-            if not (begins and is_encrypted and is_passing(error)):
+            if not (begins and is_encrypted and is_own(error)):
                 raise
             self.unsent = parts  # TLS may have sent some, and has to get the same bytes again
 
@@ -267,6 +271,7 @@ class Channel:
             return False
         try:
             turn.free.pop()
+            holding = turn  # noqa: F841  # for Turn.run, in a signal handler
             sent = sock.send(wire, DONTWAIT)
             if type(wire) is not bytes or sent < len(wire):
                 self.unsent = [*skip((wire,), sent)]
@@ -277,12 +282,11 @@ class Channel:
         except IndexError:  # another call has the turn, or none will
             return False
         except BaseException as error:
-            turn.refusal = turn.in_doubt
-            if not is_own(error):
-                turn.refuse()
-                raise
-            turn.refusal = None
+            turn.is_moving = True
+            turn.is_moving = not is_own(error)
             turn.give()
+            if turn.refusal is not None:
+                raise
             if not isinstance(error, BlockingIOError):
                 self.remember(error)  # type: ignore[arg-type]
                 raise
@@ -307,9 +311,13 @@ class Channel:
         # The socket's number is asked for at each attempt: another thread may have closed the
         # socket meanwhile, and the number may be another connection's by now.
         self.wait(True, deadline)
-        return self._attempt(
-            lambda _: os.sendfile(self.sock.fileno(), fd, offset, size), self.sending, deadline
-        )
+        try:
+            return self._attempt(
+                lambda _: os.sendfile(self.sock.fileno(), fd, offset, size), self.sending, deadline
+            )
+        except ConnectionResetError as error:
+            self.remember(error)
+            raise
 
     # Attempts
 
@@ -340,9 +348,11 @@ class Channel:
     def _try(self, call: Callable[[int], R], turn: Turn) -> R:
         if self.is_plain:
             result = turn.move(call, DONTWAIT)
-        else:
+        elif self.is_owned:
             result = turn.move(self._attempting.run, NEVER, self._call_without_waiting, call)
-        turn.refusal = None
+        else:
+            result = turn.move(call, 0)
+        turn.is_moving = False
         return result
 
     def _call_without_waiting(self, call: Callable[[int], R]) -> R:
@@ -400,6 +410,9 @@ class Channel:
         Args:
             resets: Whether the peer is to see a reset rather than a normal end.
         """
+        if not resets and hasattr(self.sock, "unwrap"):
+            with suppress(OSError, ValueError, RuntimeError):
+                self._attempting.run(Deadline(_WAKING_TIME, None), self._end_tls)
         self.is_closed = True
         if self.receiving.is_taken or self.sending.is_taken:
             with suppress(OSError):
@@ -413,9 +426,6 @@ class Channel:
         if resets:
             with suppress(OSError):
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        elif hasattr(self.sock, "unwrap"):
-            with suppress(OSError, ValueError, RuntimeError):
-                self._attempting.run(Deadline(_WAKING_TIME, None), self._end_tls)
         self.sock.close()
 
     def _end_tls(self) -> None:
@@ -474,8 +484,23 @@ def joined(parts: Sequence[Buffer]) -> Sequence[Buffer]:
     return parts
 
 
-def _views(parts: Sequence[Buffer]) -> Iterator[memoryview]:
-    return (memoryview(part).cast("B") for part in parts if memoryview(part).nbytes)
+def joined_many(parts: Sequence[Buffer]) -> Sequence[Buffer]:
+    """Return the *parts* of many messages in one piece; or two, if the last one is large."""
+    *small, last = parts
+    if memoryview(last).nbytes <= _JOIN_SIZE:
+        return (b"".join(parts),)
+    return b"".join(small), last
+
+
+def _front(parts: Sequence[Buffer], size: int) -> Buffer:
+    """Return the first *size* bytes of *parts*, or all if there are fewer."""
+    front: list[memoryview] = []
+    for view in skip(parts, 0):
+        front.append(view[:size])
+        size -= len(front[-1])
+        if not size:
+            break
+    return front[0] if len(front) == 1 else b"".join(front)
 
 
 def skip(parts: Sequence[Buffer], size: int) -> Iterator[memoryview]:

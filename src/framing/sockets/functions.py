@@ -97,23 +97,22 @@ def send_msg(
     # The usual case: no other call has the turn, and one call of send() takes all of it.
     try:
         turn.free.pop()
+        holding = turn  # noqa: F841  # for Turn.run, in a signal handler
         sent = sock.send(wire)  # type: ignore[union-attr]
         if sent < len(wire):
-            turn.refusal = turn.in_doubt  # until the rest is out
+            turn.is_moving = True  # until the rest is out
             sock.sendall(wire[sent:])  # type: ignore[union-attr]
-            turn.refusal = None
+            turn.is_moving = False
         turn.free.append(True)
         if turn.waiting:
             turn.wake()
     except IndexError:  # another call has the turn, or none will
         _run(turn, sock, state.send, parts)
     except BaseException as error:
-        refusal, turn.refusal = turn.refusal, turn.in_doubt
+        was_moving, turn.is_moving = turn.is_moving, True
         if is_own(error):  # of send(), which then sent nothing; or of sendall()
-            turn.refusal = refusal
-            turn.give()
-        else:
-            turn.refuse()
+            turn.is_moving = was_moving
+        turn.give()
         raise explain(error, sock) from None
 
 
@@ -178,6 +177,7 @@ def recv_msg(sock: Stream, *, framer: Framer[Any] = _DEFAULT) -> Any:
     prefix = payload = b""
     try:
         turn.free.pop()
+        holding: Turn | None = turn
         if state.is_plain and state.decoder is None:
             # The usual case: the length and the payload each come in one call of recv().  The
             # first is stored in the step that receives it, so if this is interrupted while it
@@ -198,17 +198,16 @@ def recv_msg(sock: Stream, *, framer: Framer[Any] = _DEFAULT) -> Any:
                     return payload
             state.keep(framer, prefix + payload, ended=not prefix)
         turn.give()
+        holding = None
     except IndexError:  # another call has the turn, or none will
         pass
     except BaseException as error:
-        turn.refusal = turn.in_doubt
+        turn.is_moving = True
         if not prefix or is_own(error):
             if prefix:
                 state.keep(framer, prefix)
-            turn.refusal = None
-            turn.give()
-        else:
-            turn.refuse()
+            turn.is_moving = False
+        turn.give()
         raise explain(error, sock) from None
     return _run(turn, sock, state.receive, framer)
 

@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 from contextlib import suppress
+from functools import partial
 from itertools import chain
 from operator import length_hint
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
@@ -22,7 +23,7 @@ from ..errors import EndOfStreamError, FramingError, is_from_signal_handler
 from ..formats.length_prefix import LengthPrefixFramer
 from ..framer import check_is_framer, check_limit
 from .beside import beside
-from .channel import DONTWAIT, NEVER, Channel, Deadline, is_passing
+from .channel import NEVER, Channel, Deadline, is_passing, joined_many
 from .checks import check_address, check_is_connected, check_is_stream, refuse
 from .turn import Turn, is_own
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from ssl import SSLContext
     from types import TracebackType
+    from typing import NoReturn
 
     from ..buffer import Buffer
     from ..decoder import Decoder
@@ -205,7 +207,7 @@ class MessageSocket(Generic[M]):
         iterator = iter(messages)
         may_be_more = True
         while may_be_more:
-            batch: list[bytes] = []
+            batch: list[Buffer] = []
             try:
                 may_be_more = self._gather(iterator, batch)
             except BaseException as error:
@@ -216,26 +218,34 @@ class MessageSocket(Generic[M]):
                 raise
             self._send_batch(batch, deadline, is_last=not may_be_more)
 
-    def _gather(self, messages: Iterator[Any], batch: list[bytes]) -> bool:
+    def _gather(self, messages: Iterator[Any], batch: list[Buffer]) -> bool:
         """Append the wire bytes of messages to *batch*; return whether there may be more."""
-        encode, append, size = self._framer.encode, batch.append, 0
+        encode_parts, append, size = self._encode_parts, batch.append, 0
         for message in messages:
-            wire = encode(message)
+            parts = encode_parts(message)
+            wire = parts[0]
+            if len(parts) > 1 or type(wire) is not bytes:
+                size += sum(memoryview(part).nbytes for part in parts)
+                if size >= _BATCH_SIZE:
+                    batch += parts  # the last one of a batch is not copied
+                    return True
+                wire = b"".join(parts)  # its owner may use the buffer for the next message
+            else:
+                size += len(wire)
             append(wire)
-            size += len(wire)
             if size >= _BATCH_SIZE:
                 return True
         return False
 
-    def _send_batch(self, batch: list[bytes], deadline: Deadline, *, is_last: bool) -> None:
+    def _send_batch(self, batch: list[Buffer], deadline: Deadline, *, is_last: bool) -> None:
         if batch:
-            wire = b"".join(batch)
-            self._sending.run(deadline, self._send_all, wire, deadline, is_last)
+            self._sending.run(deadline, self._send_all, joined_many(batch), deadline, is_last)
 
     @property
     def unsent(self) -> int:
         """How many bytes are unsent: the rest of a message that has begun to go out."""
-        return sum(memoryview(part).nbytes for part in self._channel.unsent)
+        unsent = () if self._finished_by == "close" else self._channel.unsent
+        return sum(memoryview(part).nbytes for part in unsent)
 
     def flush(self, *, timeout: float | None = None) -> None:
         """Send the unsent bytes.
@@ -261,10 +271,10 @@ class MessageSocket(Generic[M]):
             with suppress(OSError):
                 self._flush(deadline)
 
-    def _send_all(self, wire: bytes, deadline: Deadline, is_last: bool) -> None:
-        """Send *wire*, or keep the rest; raise unless that is all right at the last batch."""
+    def _send_all(self, batch: Sequence[Buffer], deadline: Deadline, is_last: bool) -> None:
+        """Send *batch*, or keep the rest; raise unless that is all right at the last batch."""
         self._check_usable()
-        self._channel.unsent = [*self._channel.unsent, wire]
+        self._channel.unsent = [*self._channel.unsent, *batch]
         try:
             self._flush(deadline)
         except OSError as error:
@@ -395,7 +405,7 @@ class MessageSocket(Generic[M]):
         """
         if length_hint(self._ready):
             return True
-        if self._receiving.is_taken and not self._receiving.refusal:
+        if self._receiving.is_taken and self._receiving.refusal is None:
             return False  # another thread waits for the next message
         try:
             return self._receiving.run(Deadline(None, 0), self._decode_what_is_here)
@@ -423,6 +433,7 @@ class MessageSocket(Generic[M]):
             return False
         try:
             turn.free.pop()
+            holding = turn  # noqa: F841  # for Turn.run, in a signal handler
             found = decoder.receive_block(channel.sock.recv, _READ_AHEAD)
             if found:
                 self._publish()
@@ -459,16 +470,16 @@ class MessageSocket(Generic[M]):
         if not n:
             return b""
         while True:
-            turn.refusal = turn.in_doubt  # bytes that are taken must not get lost
+            turn.is_moving = True  # bytes that are taken must not get lost
             self._hide_ready()
             try:
                 data = decoder.take_exactly(n)
             except FramingError:
-                turn.refusal = None
+                turn.is_moving = False
                 raise
             if data is not None:
                 return data
-            turn.refusal = None
+            turn.is_moving = False
             missing = n - decoder.bytes_buffered
             self._channel.receive(decoder, min(max(missing, 1), _READ_MOST), deadline)
 
@@ -505,16 +516,17 @@ class MessageSocket(Generic[M]):
             while got < len(view) and channel.receive_into(decoder, view[got:], deadline, keep):
                 pass
         except BaseException:
-            refusal, turn.refusal = turn.refusal, turn.in_doubt
-            decoder.feed(view[there:got])
-            turn.refusal = refusal
+            was_moving, turn.is_moving = turn.is_moving, True
+            decoder.restore(view[there:got])
+            turn.is_moving = was_moving
             raise
-        turn.refusal = turn.in_doubt
+        turn.is_moving = True
         if got == len(view):
             decoder.finish_message(got - there)
-            return True
-        turn.refusal = None
-        return False
+        else:
+            decoder.restore(view[there:got])
+        turn.is_moving = False
+        return got == len(view)
 
     def _decode_what_is_here(self) -> bool:
         """Return whether messages are ready, without asking the system for more."""
@@ -568,7 +580,7 @@ class MessageSocket(Generic[M]):
     def _switch(self, framer: Framer[N], _deadline: Deadline) -> MessageSocket[N]:
         self._check_usable()
         turn = self._receiving
-        turn.refusal = turn.in_doubt
+        turn.is_moving = True
         self._hide_ready()
         other: MessageSocket[N] = object.__new__(type(self))  # type: ignore[arg-type]
         vars(other).update(vars(self))  # a subclass may have attributes of its own
@@ -597,10 +609,10 @@ class MessageSocket(Generic[M]):
     def _detach(self, deadline: Deadline) -> tuple[socket.socket, bytes]:
         self._flush(deadline)
         turn, decoder, sock = self._receiving, self._decoder, self._channel.sock
-        turn.refusal = turn.in_doubt
+        turn.is_moving = True
         self._hide_ready()
         if decoder.rest:
-            turn.refusal = None
+            turn.is_moving = False
             raise ValueError(
                 f"{decoder.rest} or more bytes of a message that was not received are still to"
                 " come: receive the next message first"
@@ -619,6 +631,7 @@ class MessageSocket(Generic[M]):
             io.UnsupportedOperation: The connection is TLS, which cannot end one direction.
             OSError: As the socket raised it.
         """
+        self._check_usable()
         if hasattr(self.sock, "unwrap"):
             raise io.UnsupportedOperation(
                 "TLS cannot end one direction alone: let a message say that it is the last,"
@@ -649,7 +662,8 @@ class MessageSocket(Generic[M]):
             return
         deadline = NEVER if timeout is None else Deadline(timeout, None)
         try:
-            self._sending.run(deadline, self._flush, deadline)
+            if self._sending.refusal is None:  # or else a call has raised why
+                self._sending.run(deadline, self._flush, deadline)
         except OSError:
             self._close_now()
             raise
@@ -700,16 +714,36 @@ class MessageSocket(Generic[M]):
 
     def _finish(self, method: str) -> None:
         self._finished_by = method
+        self._encode_parts = partial(_raise_finished, method)
 
     def _check_usable(self) -> None:
         """Raise an error if this object is finished, by another thread perhaps."""
-        if self._finished_by == "close":
-            raise OSError(errno.EBADF, "this MessageSocket is closed")
         if self._finished_by:
-            raise io.UnsupportedOperation(
-                f"this MessageSocket was finished by {self._finished_by}():"
-                " use what that returned"
-            )
+            _raise_finished(self._finished_by)
+
+
+# For framing.files, which moves the bytes of a file by itself
+
+
+def channel_of(conn: MessageSocket[Any]) -> Channel:
+    """Return the channel of *conn*, which must not be finished."""
+    conn._check_usable()
+    return conn._channel
+
+
+def lend_decoder(conn: MessageSocket[M], function: Callable[[Decoder[M]], N]) -> N:
+    """Return ``function(decoder)``, which receives; for a call that has the turn to receive."""
+    conn._check_usable()
+    conn._hide_ready()  # what was decoded ahead is only in the decoder then
+    return function(conn._decoder)
+
+
+def _raise_finished(method: str, *_: object) -> NoReturn:
+    if method == "close":
+        raise OSError(errno.EBADF, "this MessageSocket is closed")
+    raise io.UnsupportedOperation(
+        f"this MessageSocket was finished by {method}(): use what that returned"
+    )
 
 
 class _Locked:

@@ -1,9 +1,10 @@
 """One direction of one socket: who may use it, and whether it can still be trusted.
 
-One call at a time has the turn.  A call that is interrupted by an exception out of a signal handler
-while it moves bytes cannot know what happened to them, so it leaves a *refusal* behind: every
-later call in that direction raises it.  A stream is then never misread, only given up.  Waiting
-for bytes is not such a moment: a call that is interrupted while it waits can be made again.
+One call at a time has the turn.  While a call moves bytes it says so (``is_moving``).  If it is
+then interrupted by an exception out of a signal handler, nobody knows what became of the bytes,
+so it leaves a *refusal* behind: every later call in that direction raises it.  A stream is then
+never misread, only given up.  Waiting for bytes is different: a call that is interrupted while it
+waits can be made again.
 """
 
 from __future__ import annotations
@@ -39,17 +40,18 @@ class Turn:
 
     Attributes:
         free: Holds one token if nobody has the turn, and none if there is a refusal.
-        in_doubt: The refusal that an interruption leaves behind.
+        is_moving: Whether the call that has the turn is moving bytes.
         refusal: What every call raises from now on, the class of the error and its text;
             ``None`` if there is nothing to refuse.
         waiting: The threads that wait for their turn.
     """
 
-    __slots__ = ("free", "in_doubt", "refusal", "waiting")
+    __slots__ = ("_advice", "free", "is_moving", "refusal", "waiting")
 
     def __init__(self, advice: str) -> None:
         self.free = [True]
-        self.in_doubt: tuple[type[Exception], str] = ConnectionError, advice
+        self.is_moving = False
+        self._advice = advice
         self.refusal: tuple[type[Exception], str] | None = None
         self.waiting: list[threading.Event] = []
 
@@ -67,7 +69,7 @@ class Turn:
     def run(self, deadline: Deadline, function: Callable[..., R], *args: object) -> R:
         """Return ``function(*args)``, once no other call has the turn.
 
-        A call that returns normally is not in doubt.
+        A call that returns normally has finished moving.
 
         Raises:
             TimeoutError: Another thread has had the turn for too long.
@@ -80,25 +82,25 @@ class Turn:
                     # The token is taken and stored in one step for a signal handler.
                     for token in map(self.free.pop, (-1,)):  # noqa: B007
                         break
+                    holding = self  # noqa: F841  # see _is_below
                 except IndexError:
                     self._wait(deadline)
             self.check()
             result = function(*args)
-            if self.refusal is self.in_doubt:
-                self.refusal = None
+            self.is_moving = False
             return result
         finally:
             if token:
                 self.give()
 
     def move(self, function: Callable[..., R], *args: object) -> R:
-        """Return ``function(*args)``, which receives or sends, and leave the turn in doubt.
+        """Return ``function(*args)``, which receives or sends, and leave :attr:`is_moving` set.
 
-        Set :attr:`refusal` to ``None`` once the result is kept.  If the call raises, and it is
-        known that it moved no byte, the turn is not in doubt.
+        Set it to false once the result is kept.  It is false if the call raises, and is known
+        to have moved nothing.
         """
         result: Any = self
-        self.refusal = self.in_doubt
+        self.is_moving = True
         try:
             # Stored in the step that calls.  So if a C function is interrupted while it waits,
             # and raises, it is known to have moved nothing.
@@ -107,20 +109,22 @@ class Turn:
         except BaseException as error:
             is_c = isinstance(function, BuiltinFunctionType)
             if result is self and (is_c or is_own(error)):
-                self.refusal = None
+                self.is_moving = False
             raise
         return result  # type: ignore[no-any-return]
 
     def give(self) -> None:
-        """Let the next call have the turn, or be refused."""
-        if self.refusal is None:
+        """End a call: let the next one have the turn, or be refused if this one was interrupted."""
+        if self.is_moving:
+            self.refuse()
+        elif self.refusal is None:
             self.free.append(True)
         if self.waiting:
             self.wake()
 
     def refuse(self) -> None:
-        """Let no call have the turn any more, after an interruption at an unknown place."""
-        self.refusal = self.in_doubt
+        """Refuse all calls from now on, since a call was interrupted."""
+        self.refusal, self.is_moving = (ConnectionError, self._advice), False
         self.free.clear()
 
     def wake(self) -> None:
@@ -156,13 +160,12 @@ def is_own(error: BaseException) -> bool:
 def _is_below(turn: Turn) -> bool:
     """Return whether this thread is inside a call that has *turn*.
 
-    Such a call is a frame with *turn* in a variable of that name, or one of :meth:`Turn.run`,
-    below the one that wants it.  (To note the thread of each call would slow the fastest ones.)
+    Such a call has it in a variable called ``holding``.  (To note the thread of each call would
+    slow the fastest ones.)
     """
-    frame: FrameType | None = sys._getframe(3)  # behind _wait(), run() and who called that
+    frame: FrameType | None = sys._getframe()
     while frame is not None:
-        name = "self" if frame.f_code is Turn.run.__code__ else "turn"
-        if frame.f_locals.get(name) is turn:
+        if frame.f_locals.get("holding") is turn:
             return True
         frame = frame.f_back
     return False
