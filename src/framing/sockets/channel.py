@@ -410,10 +410,10 @@ class Channel:
         Args:
             resets: Whether the peer is to see a reset rather than a normal end.
         """
+        self.is_closed = True  # first: without TLS, nothing may be received or sent any more
         if not resets and hasattr(self.sock, "unwrap"):
             with suppress(OSError, ValueError, RuntimeError):
                 self._attempting.run(Deadline(_WAKING_TIME, None), self._end_tls)
-        self.is_closed = True
         if self.receiving.is_taken or self.sending.is_taken:
             with suppress(OSError):
                 # Not the socket's own method: TLS would continue in plain text after it.
