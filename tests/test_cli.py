@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shlex
 import signal
 import socket
@@ -434,7 +435,7 @@ def test_the_demo_shows_the_problem_and_the_solution_on_one_screen() -> None:
     lines = demo.stdout.splitlines()
     assert (len(lines) <= 24, max(map(len, lines)) <= 80) == (True, True)
     assert "recv_msg returned 5 messages: the same messages." in demo.stdout
-    assert lines[3].split()[:2] == ["hello", "hellohow"]  # the first two are stuck together
+    assert re.search(r"recv returned [2-9] pieces of the stream", demo.stdout)
 
 
 GOOD = LengthPrefixFramer().encode(b"hello")
