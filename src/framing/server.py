@@ -175,9 +175,11 @@ class Server(BaseServer):
             self._pause(error)
 
     def shutdown_request(self, request: Any) -> None:
-        """Close a connection that is not served."""
-        request.close()
-        self.release(request)
+        """Close a connection, unless its thread runs already: Ctrl-C may interrupt the start."""
+        client = self._clients.get(request)
+        if client is None or client.ident is None:
+            request.close()
+            self.release(request)
 
     def release(self, request: socket.socket) -> None:
         """Give the place of a connection to another one."""
