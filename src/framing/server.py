@@ -93,7 +93,7 @@ class Server(BaseServer):
 
     @property
     def address(self) -> Any:
-        """Where it listens: the host and the port, or the path of its Unix socket."""
+        """The host and the port that it listens on, or the path of its Unix socket."""
         where = self.server_address
         return where[:2] if isinstance(where, tuple) else where
 

@@ -146,7 +146,7 @@ def recv_file(
         framer: The format of the header, if *conn* is a socket.
 
     Returns:
-        The path of the file: *directory*, and the name that the peer sent or you chose.
+        The path of the file, in *directory*, with the name that the peer sent or you chose.
 
     Raises:
         DecodeError: The next message is not a file, or the received bytes break the format.
