@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shlex
 import signal
 import socket
@@ -35,7 +36,7 @@ posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals 
 def serving(handle: Any, framer: str = "length", address: Any = ("127.0.0.1", 0)) -> Iterator[str]:
     """Serve clients in a thread, and yield the address as it is typed."""
     with framing.serve(handle, address, parse_framer(framer)) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         where: Any = server.address
         yield where if isinstance(where, str) else f"{where[0]}:{where[1]}"
@@ -201,9 +202,9 @@ def test_a_failure_is_one_line_and_exit_status_1() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         nobody = "127.0.0.1:{1}".format(*closed.getsockname())
     failures = {
-        f"send {nobody} hello": f"{nobody}: ",
+        f"send {nobody} hello": f"Connection refused: nothing listens at {nobody};",
         "send 'no such host:9' hello": "no such host:9: ",
-        "send './no such socket' hello": "./no such socket: ",
+        "send './no such socket' hello": "nothing listens at ./no such socket;",
         "listen ECHO": "Address already in use\n",
         "listen 'no such host:0'": "cannot listen on no such host:0: ",
         "send ECHO --framer length:!B " + "x" * 256: "at most 255 bytes",
@@ -215,7 +216,7 @@ def test_a_failure_is_one_line_and_exit_status_1() -> None:
         "send ECHO --hex 0g": "non-hexadecimal",
         "inspect -- -odd": "-odd: No such file or directory\n",
         f"send-file . {nobody}": ".: not a regular file\n",
-        f"send-file {__file__} {nobody}": f"{nobody}: ",
+        f"send-file {__file__} {nobody}": f"nothing listens at {nobody};",
         "recv-file 127.0.0.1:0 'no such folder'": "no such folder: no such directory\n",
     }
     with serving(echo) as address:
@@ -337,24 +338,15 @@ def test_what_a_receiver_says_is_escaped_and_short(monkeypatch: pytest.MonkeyPat
     assert sent.stderr == f"{NAME}: the receiver has not said that it has everything\n"
 
 
-@pytest.mark.parametrize(
-    ("header", "why"),
-    [
-        ({"name": "../f", "size": 5}, "expected the name of one plain file, not '../f'"),
-        ({"name": "f", "size": 9}, "the stream ended after"),
-    ],
-    ids=str,
-)
-def test_a_file_that_is_refused_leaves_nothing(
-    receiver: Listener, inbox: Path, header: dict[str, object], why: str
-) -> None:
-    with send_raw(receiver, header, b"hello") as sock:
+def test_a_file_that_is_cut_off_leaves_nothing(receiver: Listener, inbox: Path) -> None:
+    with send_raw(receiver, {"name": "f", "size": 9}, b"hello") as sock:
         sock.shutdown(socket.SHUT_WR)
-        assert why in recv_msg(sock, framer=parse_framer("header")).header["error"]
+        why = recv_msg(sock, framer=parse_framer("header")).header["error"]
+        assert "the stream ended after" in why
     status, lines, note = receiver.end()
     assert (status, lines) == (1, [])
     assert note.startswith(f"{NAME}: 127.0.0.1:")
-    assert why in note
+    assert note.endswith(why)
     assert list(inbox.parent.rglob("*")) == [inbox]
 
 
@@ -366,8 +358,8 @@ def test_a_client_that_is_not_a_sender_does_not_end_the_receiver(
         browser.sendall(b"GET / HTTP/1.1\r\n\r\n")
         assert b'"error"' in browser.recv(1000)
     assert "is the peer speaking HTTP?" in receiver.note()
-    send_raw(receiver, {"size": 0}, b"").close()
-    assert "expected a file" in receiver.note()
+    send_raw(receiver, {"name": "../f", "size": 0}, b"").close()
+    assert "expected the name of one plain file" in receiver.note()
     (tmp_path / "f").write_bytes(b"hi")
     assert run_here("send-file", str(tmp_path / "f"), receiver.where).returncode == 0
     assert receiver.end()[0] == 0
@@ -443,7 +435,7 @@ def test_the_demo_shows_the_problem_and_the_solution_on_one_screen() -> None:
     lines = demo.stdout.splitlines()
     assert (len(lines) <= 24, max(map(len, lines)) <= 80) == (True, True)
     assert "recv_msg returned 5 messages: the same messages." in demo.stdout
-    assert lines[3].split()[:2] == ["hello", "hellohow"]  # the first two are stuck together
+    assert re.search(r"recv returned [2-9] pieces of the stream", demo.stdout)
 
 
 GOOD = LengthPrefixFramer().encode(b"hello")
@@ -464,15 +456,13 @@ def test_inspect_lists_messages_and_what_is_wrong(
 ) -> None:
     path = tmp_path / "capture.bin"
     path.write_bytes(capture)
-    from_file = run_here("inspect", str(path), *typed.split())
     done = run_here("inspect", *typed.split(), stdin=capture)
     lines = done.stdout.splitlines()
     assert lines[0].split() == ["number", "offset", "size", "message"]
     assert (len(lines), done.returncode) == (1 + rows, bool(why))
     assert done.stderr.startswith(f"{NAME}: standard input: {why}" if why else "")
     assert done.stderr.count("\n") == bool(why)
-    assert from_file.stdout == done.stdout
-    assert from_file.stderr == done.stderr.replace("standard input", str(path))
+    assert run_here("inspect", str(path), *typed.split()).stdout == done.stdout
 
 
 @posix

@@ -438,6 +438,15 @@ def test_you_may_choose_the_name(link: Link, inbox: Path) -> None:
     assert contents(inbox) == {".other": b"hello"}
 
 
+def test_you_may_choose_the_name_once_you_know_the_peers(link: Link, inbox: Path) -> None:
+    here, there = link
+    here.sendall(wire(b"hello", name="f") + wire(b"hello", name="../f"))
+    assert recv_file(there, inbox, name=lambda name: f"new-{name}") == inbox / "new-f"
+    with pytest.raises(BadMessageError, match="one plain file"):
+        recv_file(there, inbox, name=str.upper)
+    assert contents(inbox) == {"new-f": b"hello"}
+
+
 # What else a peer may not do
 
 

@@ -45,7 +45,7 @@ def main() -> None:
     """Send the messages of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("host", nargs="?", default="127.0.0.1")
-    parser.add_argument("port", nargs="?", default=9000, type=port)
+    parser.add_argument("port", nargs="?", default=9000, type=int)
     parser.add_argument("messages", nargs="*", default=["hello", "how are you?", "bye"])
     options = parser.parse_args()
     talk = exchange(options.host, options.port, options.messages)
@@ -55,16 +55,8 @@ def main() -> None:
         pass
     except asyncio.TimeoutError:  # which is TimeoutError itself from Python 3.11 on
         sys.exit(f"{options.host}:{options.port}: no answer in {TIMEOUT} seconds")
-    except (OSError, UnicodeError, framing.FramingError) as error:
+    except (OSError, ValueError, EOFError, OverflowError) as error:
         sys.exit(f"{options.host}:{options.port}: {error}")
-
-
-def port(text: str) -> int:
-    """Return the port in *text*; argparse makes its message of a ValueError."""
-    number = int(text)
-    if not 0 <= number <= 65_535:
-        raise ValueError(text)
-    return number
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ async def serve(host: str, port: int) -> None:
     """Serve clients until Ctrl-C."""
     try:
         server = await asyncio.get_running_loop().create_server(Echo, host, port)
-    except (OSError, UnicodeError) as error:
+    except (OSError, ValueError, OverflowError) as error:
         sys.exit(f"cannot listen on {host}:{port}: {error}")
     async with server:
         host, port = server.sockets[0].getsockname()[:2]
@@ -67,18 +67,10 @@ def main() -> None:
     """Run the server."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("host", nargs="?", default="127.0.0.1")
-    parser.add_argument("port", nargs="?", default=9000, type=port, help="0 for any free one")
+    parser.add_argument("port", nargs="?", default=9000, type=int, help="0 for any free port")
     options = parser.parse_args()
     with suppress(KeyboardInterrupt):
         asyncio.run(serve(options.host, options.port))
-
-
-def port(text: str) -> int:
-    """Return the port in *text*; argparse makes its message of a ValueError."""
-    number = int(text)
-    if not 0 <= number <= 65_535:
-        raise ValueError(text)
-    return number
 
 
 if __name__ == "__main__":

@@ -21,39 +21,39 @@ def main() -> None:
     parser.add_argument("command", choices=["put", "get"])
     parser.add_argument("file", help="a path to put, a name to get into the current directory")
     parser.add_argument("host", nargs="?", default="127.0.0.1")
-    parser.add_argument("port", nargs="?", default=9000, type=port)
+    parser.add_argument("port", nargs="?", default=9000, type=int)
     options = parser.parse_args()
-    if options.command == "put" and not Path(options.file).is_file():
-        parser.error(f"there is no file {options.file}")
     carry = put if options.command == "put" else get
     address = (options.host, options.port)
     try:
-        with framing.connect(address, framing.HeaderBodyFramer(), timeout=TIMEOUT) as messages:
-            carry(messages, options.file)
-    except (OSError, ValueError, framing.FramingError) as error:
+        with framing.connect(address, framing.HeaderBodyFramer(), timeout=TIMEOUT) as conn:
+            carry(conn, options.file)
+    except (OSError, ValueError, EOFError) as error:
         sys.exit(f"{options.host}:{options.port}: {error}")
     except KeyboardInterrupt:  # recv_file() has removed what there was of the file
+        print("stopped", file=sys.stderr)
         sys.exit(130)
 
 
-def put(messages: framing.MessageSocket[framing.HeaderMessage], file: str) -> None:
+def put(conn: framing.MessageSocket[framing.HeaderMessage], path: str) -> None:
     """Upload a file."""
-    messages.send(framing.HeaderMessage({"command": "put"}, b""))
-    send_file(messages, file, progress=progress_bar())
-    check(messages.recv())
+    with open(path, "rb") as file:
+        conn.send(framing.HeaderMessage({"command": "put"}, b""))
+        send_file(conn, file, progress=progress_bar())
+        check(conn.recv())
 
 
-def get(messages: framing.MessageSocket[framing.HeaderMessage], name: str) -> None:
+def get(conn: framing.MessageSocket[framing.HeaderMessage], name: str) -> None:
     """Download a file."""
-    messages.send(framing.HeaderMessage({"command": "get", "file": name}, b""))
-    check(messages.recv())
-    recv_file(messages, Path.cwd(), progress=progress_bar())
+    conn.send(framing.HeaderMessage({"command": "get", "file": name}, b""))
+    check(conn.recv())
+    recv_file(conn, Path.cwd(), progress=progress_bar())
 
 
 def check(answer: framing.HeaderMessage) -> None:
     """Leave with the server's reason if it refuses."""
     if answer.header.get("ok") is not True:
-        sys.exit(f"the server refuses: {answer.header.get('reason')!r}")
+        sys.exit(f"the server refuses: {answer.header.get('reason')!r:.200}")
 
 
 def progress_bar() -> Callable[[int, int], None]:
@@ -77,14 +77,6 @@ def show_numbers(done: int, total: int) -> None:
     """Write over the line that shows how many bytes have gone."""
     end = "\n" if done == total else ""
     print(f"\r{done:,} of {total:,} bytes", end=end, file=sys.stderr, flush=True)
-
-
-def port(text: str) -> int:
-    """Return the port in *text*; argparse makes its message of a ValueError."""
-    number = int(text)
-    if not 0 <= number <= 65_535:
-        raise ValueError(text)
-    return number
 
 
 if __name__ == "__main__":

@@ -5,53 +5,14 @@ by one with its number, the name "ok" and the byte 0.
 """
 
 import argparse
+import logging
 import signal
-import socket
 import sys
 
 import framing
 
 # Two bytes, big-endian; eight bytes, filled up with zeros; a byte from -128 to 127.
 RECORD = framing.StructFramer("!H8sb")
-
-
-def main() -> None:
-    """Serve clients until Ctrl-C."""
-    # Ctrl-C ends the program at once. On Windows, recv() would not notice it otherwise.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("host", nargs="?", default="127.0.0.1")
-    parser.add_argument("port", nargs="?", default=9000, type=port, help="0 for any free one")
-    parser.add_argument("--udp", action="store_true")
-    options = parser.parse_args()
-    address = (options.host, options.port)
-    try:
-        sock = framing.open_datagram(address) if options.udp else socket.create_server(address)
-    except (OSError, UnicodeError) as error:
-        sys.exit(f"cannot receive at {options.host}:{options.port}: {error}")
-    with sock:
-        print("receiving at {}:{}, until Ctrl-C".format(*sock.getsockname()), flush=True)
-        while True:
-            # Whatever a client does, the next one comes.
-            try:
-                serve_datagram(sock) if options.udp else serve_connection(sock)
-            except (OSError, framing.FramingError) as error:
-                print(f"a client was lost: {error}", flush=True)
-
-
-def serve_datagram(sock: socket.socket) -> None:
-    """Answer one datagram, which is one record or an error."""
-    data, address = framing.recv_datagram(sock)
-    framing.send_datagram(sock, RECORD.encode(answer(RECORD.decode(data))), address)
-
-
-def serve_connection(listener: socket.socket) -> None:
-    """Answer the records of one client until it closes the connection."""
-    conn, _ = listener.accept()
-    conn.settimeout(30)  # the next client does not wait for ever
-    with conn, framing.MessageSocket(conn, RECORD) as records:
-        for record in records:
-            records.send(answer(record))
 
 
 def answer(record: tuple[int, bytes, int]) -> tuple[int, bytes, int]:
@@ -61,12 +22,44 @@ def answer(record: tuple[int, bytes, int]) -> tuple[int, bytes, int]:
     return number, b"ok", 0
 
 
-def port(text: str) -> int:
-    """Return the port in *text*; argparse makes its message of a ValueError."""
-    number = int(text)
-    if not 0 <= number <= 65_535:
-        raise ValueError(text)
-    return number
+def serve_connection(conn: framing.MessageSocket[tuple[int, bytes, int]]) -> None:
+    """Answer the records of one client, in its own thread, until it closes the connection."""
+    for record in conn:
+        conn.send(answer(record))
+
+
+def serve_datagrams(address: tuple[str, int]) -> None:
+    """Answer datagrams, each of which is one record or an error."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program at once
+    with framing.open_datagram(address) as sock:
+        print("receiving at {}:{}, until Ctrl-C".format(*sock.getsockname()), flush=True)
+        while True:
+            data, client = framing.recv_datagram(sock)
+            try:
+                framing.send_datagram(sock, RECORD.encode(answer(RECORD.decode(data))), client)
+            except (OSError, ValueError, EOFError) as error:
+                print(f"{client[0]} sent no record: {error}", flush=True)
+
+
+def main() -> None:
+    """Serve clients until Ctrl-C."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("host", nargs="?", default="127.0.0.1")
+    parser.add_argument("port", nargs="?", default=9000, type=int, help="0 for any free port")
+    parser.add_argument("--udp", action="store_true")
+    options = parser.parse_args()
+    address = (options.host, options.port)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")  # one line for a lost client
+    try:
+        if options.udp:
+            serve_datagrams(address)
+        with framing.serve(serve_connection, address, RECORD, timeout=300) as server:
+            print("listening on {}:{}, until Ctrl-C".format(*server.address), flush=True)
+            server.serve_forever()
+    except KeyboardInterrupt:
+        print("stopped")
+    except (OSError, ValueError) as error:
+        sys.exit(f"cannot receive at {options.host}:{options.port}: {error}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
 """What recv and send really do, each shown on a real connection of this machine.
 
-recv returns what there is, and b"" at the end; send takes what fits. recv_msg and send_msg make
-whole messages of that, and errors of what is no message.
+recv returns what is there, and b"" at the end; send takes what fits. recv_msg and send_msg make
+whole messages of that, and raise an error for anything else.
 """
 
-import argparse
 import contextlib
 import signal
 import socket
@@ -16,7 +15,6 @@ import framing
 def main() -> None:
     """Show one thing after another."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program at once
-    argparse.ArgumentParser(description=__doc__).parse_args()
     for lesson in (rest_stays, end_is_empty, send_to_nobody, send_takes_a_part, sendall_waits):
         print(f"\n{lesson.__doc__}")
         with connection() as (client, server):

@@ -82,23 +82,16 @@ def main() -> None:
     """Serve clients until Ctrl-C."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("host", nargs="?", default="127.0.0.1")
-    parser.add_argument("port", nargs="?", default=9000, type=port, help="0 for any free one")
+    parser.add_argument("port", nargs="?", default=9000, type=int, help="0 for any free port")
     options = parser.parse_args()
     try:
         listener = socket.create_server((options.host, options.port))
-    except (OSError, UnicodeError) as error:
+    except (OSError, ValueError, OverflowError) as error:
         sys.exit(f"cannot listen on {options.host}:{options.port}: {error}")
     with listener, suppress(KeyboardInterrupt):
         print("listening on {}:{}, until Ctrl-C".format(*listener.getsockname()), flush=True)
         run(listener)
-
-
-def port(text: str) -> int:
-    """Return the port in *text*; argparse makes its message of a ValueError."""
-    number = int(text)
-    if not 0 <= number <= 65_535:
-        raise ValueError(text)
-    return number
+    print("stopped")
 
 
 if __name__ == "__main__":

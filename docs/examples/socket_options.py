@@ -1,29 +1,20 @@
-"""What a socket can tell and what can be set: type, family, descriptor, addresses, options.
+"""What you can ask a socket, and what you can set: type, family, addresses, options.
 
 Run it: everything is shown on real sockets of this machine, with what it is for.
 """
 
-import argparse
 import socket
-import sys
 
 
 def main() -> None:
     """Show the attributes and options of a connection and of a datagram socket."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("host", nargs="?", default="127.0.0.1")
-    parser.add_argument("port", nargs="?", default=0, type=port, help="0 for any free one")
-    options = parser.parse_args()
-    try:
-        show_attributes(options.host, options.port)
-        show_options()
-    except (OSError, UnicodeError) as error:
-        sys.exit(f"{options.host}:{options.port}: {error}")
+    show_attributes()
+    show_options()
 
 
-def show_attributes(host: str, port: int) -> None:
+def show_attributes() -> None:
     """Connect to ourselves, and show both ends."""
-    with socket.create_server((host, port)) as listener:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
         show("listener.getsockname()", listener.getsockname(), "the port 0 has become a free one")
         with socket.create_connection(listener.getsockname()) as client:
             server, peer = listener.accept()
@@ -66,14 +57,6 @@ def change(sock: socket.socket, name: str, value: int, purpose: str) -> None:
 def show(name: str, value: object, purpose: str) -> None:
     """Print one line of the table."""
     print(f"{name:<23}{value!s:<24}{purpose}")
-
-
-def port(text: str) -> int:
-    """Return the port in *text*; argparse makes its message of a ValueError."""
-    number = int(text)
-    if not 0 <= number <= 65_535:
-        raise ValueError(text)
-    return number
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
 """Sticky packets, seen: TCP carries bytes, and does not keep the sends apart.
 
 The program talks to itself over a real TCP connection. Several sends arrive as one recv, one
-send arrives as many, and a delay between the sends is no cure. With send_msg and recv_msg, each
+send arrives as many, and a delay between the sends does not help. With send_msg and recv_msg, each
 message arrives as it was sent.
 """
 
-import argparse
 import signal
 import socket
 import threading
@@ -21,7 +20,6 @@ LARGE = [b"x" * 1_000_000]
 def main() -> None:
     """Send the same messages without framing and with it."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program at once
-    argparse.ArgumentParser(description=__doc__).parse_args()
     show("three quick sends", SHORT, carry(SHORT, send_all, recv_chunks))
     show("three sends with a delay", SHORT, carry(SHORT, send_slowly, recv_chunks))
     show("one large send", LARGE, carry(LARGE, send_all, recv_chunks))
@@ -30,7 +28,7 @@ def main() -> None:
 
 
 def send_all(sock: socket.socket, messages: list[bytes]) -> None:
-    """Send messages as a beginner does: the bytes, and nothing to tell where one ends."""
+    """Send messages as a beginner does: the bytes, and nothing that shows where one ends."""
     for message in messages:
         sock.sendall(message)
 

@@ -1,60 +1,39 @@
-"""A TCP echo server: it answers in upper case, and serves one client after another.
+"""A TCP echo server: it answers in upper case, and serves many clients at the same time.
 
-Start it, and tcp_echo_client.py in another terminal. While one client is served, the next one
-waits: tcp_echo_threaded.py serves them at the same time.
+Start it, and tcp_echo_client.py in other terminals. Whatever a client does, the others are
+served: it may disconnect, send bytes that make no sense, or send nothing at all.
 """
 
 import argparse
-import signal
-import socket
+import logging
 import sys
 
 import framing
 
-IDLE_TIMEOUT = 300.0  # seconds: a client that has vanished must not keep the next one waiting
+IDLE_TIMEOUT = 300.0  # seconds: a client that has vanished must not keep its thread forever
+
+
+def echo(conn: framing.MessageSocket[bytes]) -> None:
+    """Answer one client, in its own thread, until it closes the connection."""
+    for message in conn:
+        conn.send(message.upper())  # of bytes, upper() changes a to z only
 
 
 def main() -> None:
     """Serve clients until Ctrl-C."""
-    # Ctrl-C ends the program at once. On Windows, accept() would not notice it otherwise.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("host", nargs="?", default="127.0.0.1")
-    parser.add_argument("port", nargs="?", default=9000, type=port, help="0 for any free one")
+    parser.add_argument("port", nargs="?", default=9000, type=int, help="0 for any free port")
     options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")  # one line for a lost client
     try:
-        listener = socket.create_server((options.host, options.port))
-    except (OSError, UnicodeError) as error:
+        with framing.serve(echo, (options.host, options.port), timeout=IDLE_TIMEOUT) as server:
+            print("listening on {}:{}, until Ctrl-C".format(*server.address), flush=True)
+            server.serve_forever()
+    except KeyboardInterrupt:
+        print("stopped")
+    except (OSError, ValueError) as error:
         sys.exit(f"cannot listen on {options.host}:{options.port}: {error}")
-    with listener:
-        print("listening on {}:{}, until Ctrl-C".format(*listener.getsockname()), flush=True)
-        while True:
-            # Whatever a client does, even leaving before accept() returns, the next one comes.
-            try:
-                conn, _ = listener.accept()
-                with conn:
-                    serve(conn)
-            except (OSError, framing.FramingError) as error:
-                print(f"a client was lost: {error}", flush=True)
-
-
-def serve(conn: socket.socket) -> None:
-    """Answer one client until it closes the connection."""
-    conn.settimeout(IDLE_TIMEOUT)
-    while True:
-        try:
-            message = framing.recv_msg(conn)
-        except framing.EndOfStreamError:  # it left between two messages, as it should
-            return
-        framing.send_msg(conn, message.upper())  # of bytes, upper() changes a to z only
-
-
-def port(text: str) -> int:
-    """Return the port in *text*; argparse makes its message of a ValueError."""
-    number = int(text)
-    if not 0 <= number <= 65_535:
-        raise ValueError(text)
-    return number
 
 
 if __name__ == "__main__":

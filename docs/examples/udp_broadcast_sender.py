@@ -1,7 +1,7 @@
-"""Send each line that is typed to everybody on the network, by UDP broadcast.
+"""Send each line that you type to everybody on the network, by UDP broadcast.
 
-Start some udp_broadcast_receiver.py before: nobody is told who receives, or whether anybody
-does. Broadcasts stay within the local network. 127.255.255.255 is this machine alone, on Linux.
+Start some udp_broadcast_receiver.py first: the sender never learns whether anybody receives.
+Broadcasts stay within the local network. On Linux, 127.255.255.255 is this machine alone.
 """
 
 import argparse
@@ -16,7 +16,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program at once
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("host", nargs="?", default="255.255.255.255")
-    parser.add_argument("port", nargs="?", default=9000, type=port)
+    parser.add_argument("port", nargs="?", default=9000, type=int)
     options = parser.parse_args()
     try:
         # Systems refuse to send to so many unless the program has asked for it.
@@ -24,16 +24,8 @@ def main() -> None:
             for line in sys.stdin:
                 text = line.rstrip("\n")
                 framing.send_datagram(sock, text.encode(), (options.host, options.port))
-    except (OSError, UnicodeError, framing.FramingError) as error:
+    except (OSError, ValueError, OverflowError) as error:
         sys.exit(f"{options.host}:{options.port}: {error}")
-
-
-def port(text: str) -> int:
-    """Return the port in *text*; argparse makes its message of a ValueError."""
-    number = int(text)
-    if not 0 <= number <= 65_535:
-        raise ValueError(text)
-    return number
 
 
 if __name__ == "__main__":

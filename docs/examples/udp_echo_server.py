@@ -13,33 +13,24 @@ import framing
 
 def main() -> None:
     """Answer datagrams until Ctrl-C."""
-    # Ctrl-C ends the program at once. On Windows, recvfrom() would not notice it otherwise.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program at once
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("host", nargs="?", default="127.0.0.1")
-    parser.add_argument("port", nargs="?", default=9000, type=port, help="0 for any free one")
+    parser.add_argument("port", nargs="?", default=9000, type=int, help="0 for any free port")
     options = parser.parse_args()
     try:
         sock = framing.open_datagram((options.host, options.port))
-    except (OSError, UnicodeError) as error:
+    except (OSError, ValueError) as error:
         sys.exit(f"cannot receive at {options.host}:{options.port}: {error}")
     with sock:
         print("receiving at {}:{}, until Ctrl-C".format(*sock.getsockname()), flush=True)
         while True:
-            # A plain recvfrom(1024) would cut a longer datagram without a word.
+            # A plain recvfrom(1024) would truncate a longer datagram silently.
             data, address = framing.recv_datagram(sock)
             try:
                 framing.send_datagram(sock, data.upper(), address)
             except OSError as error:  # there may be no way back to that address
                 print(f"no answer to {address[0]}:{address[1]}: {error}", flush=True)
-
-
-def port(text: str) -> int:
-    """Return the port in *text*; argparse makes its message of a ValueError."""
-    number = int(text)
-    if not 0 <= number <= 65_535:
-        raise ValueError(text)
-    return number
 
 
 if __name__ == "__main__":

@@ -54,7 +54,6 @@ _CLOSE_FILES_TIMEOUT = 60.0
 # its file was refused.
 _BEGIN_TIMEOUT = 30.0
 _REFUSE_TIMEOUT = 5.0
-_ACCEPT_TIMEOUT = 0.5
 _READ_SIZE = 64 * 1024
 # How wide lines are that do not go to a terminal.
 _WIDTH = 120
@@ -111,7 +110,7 @@ def _print_messages(conn: MessageSocket[Any], client: str, echo: bool) -> bool:
 @contextmanager
 def _server(
     handle: Callable[[MessageSocket[Any]], None], options: argparse.Namespace
-) -> Iterator[Server[Any]]:
+) -> Iterator[Server]:
     """Listen where the options say, and print where that is: port 0 is any free port."""
     try:
         server = serve(handle, options.address, options.framer)
@@ -190,7 +189,8 @@ def _connection(options: argparse.Namespace) -> Iterator[MessageSocket[Any]]:
     except EndOfStreamError:
         raise CommandError(f"{name} closed the connection without a reply") from None
     except (FramingError, OSError, UnicodeError) as error:
-        raise CommandError(f"{name}: {reason(error)}") from None
+        why = reason(error)
+        raise CommandError(why if name in why else f"{name}: {why}") from None
 
 
 def _lines_of_stdin() -> Iterator[str]:
@@ -350,8 +350,9 @@ def recv_files(options: argparse.Namespace) -> None:
     if not options.dir.is_dir():
         kind = "not a" if options.dir.exists() else "no such"
         raise CommandError(f"{options.dir}: {kind} directory")
+    # Only the server's socket is used.  Files are received in this thread, so that Ctrl-C ends it
+    # as it ends any other function, and no half-written file stays.
     with _server(print, options) as server:
-        server.socket.settimeout(_ACCEPT_TIMEOUT)
         while not _receive_all(_accept(server.socket), server.socket, options):
             pass
 
@@ -363,8 +364,7 @@ def _exit(number: int, _: object) -> None:
 
 def _accept(listener: socket.socket) -> socket.socket:
     while True:
-        # Nobody came (Ctrl-C does not interrupt accept() on Windows), or somebody who has left.
-        with suppress(TimeoutError, ConnectionError):
+        with suppress(TimeoutError, ConnectionError):  # nobody came, or somebody who has left
             sock, _ = listener.accept()
             return sock
 
@@ -382,6 +382,7 @@ def _receive_all(
         try:
             while True:
                 paths.append(_receive(conn, listener, shown, options))
+                shown.close()  # before another line follows its own
                 show(str(paths[-1]))
         except EndOfStreamError:
             _reset_on_close(sock, False)

@@ -81,9 +81,9 @@ def _write_copy(copy: Path, options: argparse.Namespace) -> None:
         (copy / "__init__.py").write_text(_minimal_init(), encoding="utf-8")
     (copy / "LICENSE").write_bytes(_licence().read_bytes())
     note = (
-        f"A copy of framing {__version__}, under the licence in the file LICENSE.  The command that"
-        f" made it replaces it by\na newer one: framing {' '.join(options.given)}\n"
-        f"unless somebody has changed it: SHA-256 {_digest(copy)}\n"
+        f"This is a copy of framing {__version__}, under the licence in the file LICENSE.\n"
+        f"To replace it by a newer version: framing {' '.join(options.given)}\n"
+        f"That works as long as nobody changes it: SHA-256 {_digest(copy)}\n"
     )
     (copy / _NOTE).write_text(note, encoding="utf-8")
 

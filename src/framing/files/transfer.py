@@ -112,7 +112,7 @@ def recv_file(
     conn: Connection,
     directory: str | os.PathLike[str],
     *,
-    name: str | None = None,
+    name: str | Callable[[str], str] | None = None,
     max_size: int | None = None,
     overwrite: bool = False,
     progress: Callable[[int, int], object] | None = None,
@@ -134,8 +134,9 @@ def recv_file(
         conn: A connected stream socket that blocks or has a timeout; or a
             :class:`~framing.MessageSocket` with a :class:`~framing.HeaderBodyFramer`.
         directory: Where to put the file.
-        name: The name to store it under.  The peer's name is ignored then, and yours is not
-            checked.
+        name: The name to store it under, or a function that is called with the peer's name, once
+            that is checked, and returns another or the same.  Your name is not checked.  A peer's
+            name is ignored if you give a string.
         max_size: The largest file to accept, in bytes; ``None`` for any size.
         overwrite: Whether to replace a file that has the same name.  A symbolic link is replaced
             too, and not the file that it points to.
@@ -168,9 +169,10 @@ def recv_file(
 
     def receive(decoder: Decoder[HeaderMessage]) -> Path:
         (header, size), offset = _take_head(channel, decoder, framer)
-        given = header[framer.name_key] if name is None else name
-        if name is None and (reason := why_refused(given)):
+        given = name if isinstance(name, str) else header[framer.name_key]
+        if not isinstance(name, str) and (reason := why_refused(given)):
             raise BadMessageError(_bad_name(given, reason), offset=offset)
+        given = name(given) if callable(name) else given
         _check_size(size, limit, offset)
         expected, digest = header.get("sha256"), hashlib.sha256()
 

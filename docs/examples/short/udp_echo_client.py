@@ -1,0 +1,11 @@
+"""Send each line that you type as a datagram, and print the answer."""
+
+import sys
+
+import framing
+
+with framing.open_datagram() as sock:
+    for line in sys.stdin:
+        request = line.strip().encode()  # sent again if no answer comes within a second
+        answer = framing.request_datagram(sock, request, ("127.0.0.1", 9000))
+        print(repr(answer.data.decode()), flush=True)
