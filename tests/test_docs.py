@@ -50,10 +50,13 @@ OTHER_COMMANDS = (
     "python -m coverage ",
     "python -m http.server",
     "python -m pip install -e '.[bench]'",
+    "python -m pip install -e '.[dev]'",
     "python -m pip install -e '.[mutation]'",
     "python -m pip install -e '.[peers]'",
     "python -m pip install atheris",
     "python -m wire demo",
+    "python -m mypy",
+    "python -m ruff ",
     "python client.py",
     "python cure.py",
     "python solution.py",
@@ -63,7 +66,7 @@ OTHER_COMMANDS = (
     "python3 -m venv ",
 )
 # What some pages use and the extra "test" does not bring along.
-OPTIONAL = ("google.protobuf", "msgspec", "pydantic")
+OPTIONAL = ("framing.testing", "google.protobuf", "msgspec", "pydantic")
 MODULES = [framing.__name__] + [
     each.name
     for each in pkgutil.walk_packages(framing.__path__, f"{framing.__name__}.")
