@@ -160,6 +160,14 @@ def link_first_mentions(app: Sphinx, doctree: nodes.document) -> None:
             link += literal
 
 
+def let_pictures_scroll(app: Sphinx, doctree: nodes.document) -> None:
+    """Put each drawing into a box of its own, which scrolls where the screen is narrow."""
+    for raw in list(doctree.findall(nodes.raw)):
+        if raw.astext().startswith("<svg"):
+            box = f'<div class="picture">{raw.astext()}</div>'
+            raw.replace_self(nodes.raw("", box, format="html"))
+
+
 def set_the_language(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object
 ) -> None:
@@ -180,4 +188,5 @@ def setup(app: Sphinx) -> None:
     app.connect("autodoc-process-docstring", draw_literally, priority=400)  # before napoleon
     app.connect("missing-reference", find_where_it_is_imported_from)
     app.connect("doctree-read", link_first_mentions)
+    app.connect("doctree-read", let_pictures_scroll)
     app.connect("html-page-context", set_the_language)
