@@ -71,6 +71,7 @@ def main() -> None:
     options = parser.parse_args()
     with suppress(KeyboardInterrupt):
         asyncio.run(serve(options.host, options.port))
+    print("stopped")
 
 
 if __name__ == "__main__":
