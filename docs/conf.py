@@ -47,9 +47,9 @@ python_maximum_signature_line_length = 88
 nitpicky = True
 nitpick_ignore_regex = [
     # The standard library's documentation is elsewhere, and a build needs no network.
-    (r"py:.*", r"(abc|collections\.abc|io|os|pathlib|socket|socketserver|ssl|typing)\..*|Path"),
-    (r"py:.*", r"(.*\.)?[MN]"),  # the type variables that stand for the type of a message
-    (r"py:class", r"Address"),  # host and port, as each parameter of it says
+    (r"py:.*", r"(abc|collections\.abc|io|os|pathlib|socket|socketserver|ssl|typing)\..*|Path|SSLContext"),
+    (r"py:.*", r"(.*\.)?[MNP]"),  # the type variables that stand for the type of a message
+    (r"py:class", r"(.*\.)?(Address|Connection|Stream|Refuse)"),  # internal, or explained there
 ]
 
 
@@ -81,9 +81,9 @@ _overloaded: set[str] = set()
 
 
 def keep_overloads_for_type_checkers(app: Sphinx) -> None:
-    """Show one signature, in terms of ``M``, where type checkers are told the default's as well."""
-    for name in ("framing.stream", "framing.message_socket"):
-        analyzer = ModuleAnalyzer.for_module(name)
+    """Show one signature, in terms of ``M``, where type checkers see two."""
+    for name in ("sockets.functions", "sockets.message_socket", "server"):
+        analyzer = ModuleAnalyzer.for_module(f"framing.{name}")
         analyzer.analyze()
         _overloaded.update(
             f"framing.{each}".removesuffix(".__init__") for each in analyzer.overloads
@@ -91,7 +91,7 @@ def keep_overloads_for_type_checkers(app: Sphinx) -> None:
         analyzer.overloads = {}
 
 
-def sign_shortly(
+def shorten_signature(
     app: Sphinx, what: str, name: str, obj: object, options: object, given: str, result: str | None
 ) -> tuple[str, str | None] | None:
     """Show the default framer as a user would write it, and see above."""
@@ -124,10 +124,10 @@ def find_where_it_is_imported_from(
     for names in (path[1:], path):
         if names and names[0] in framing.__all__:
             target = ".".join(["framing", *names])
-            domain = env.domains["py"]
-            return domain.resolve_any_xref(
+            found = env.domains["py"].resolve_any_xref(
                 env, node["refdoc"], app.builder, target, node, contnode
-            )[0][1]
+            )
+            return found[0][1] if found else None
     return None
 
 
@@ -154,7 +154,7 @@ def link_first_mentions(app: Sphinx, doctree: nodes.document) -> None:
             link += literal
 
 
-def tell_the_language(
+def set_the_language(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object
 ) -> None:
     """Mark the Chinese pages as Chinese, for fonts, line breaks and screen readers."""
@@ -170,8 +170,8 @@ def setup(app: Sphinx) -> None:
                 field.label = "Attributes"
     app.add_search_language(SearchWithChinese)
     app.connect("builder-inited", keep_overloads_for_type_checkers)
-    app.connect("autodoc-process-signature", sign_shortly)
+    app.connect("autodoc-process-signature", shorten_signature)
     app.connect("autodoc-process-docstring", draw_literally, priority=400)  # before napoleon
     app.connect("missing-reference", find_where_it_is_imported_from)
     app.connect("doctree-read", link_first_mentions)
-    app.connect("html-page-context", tell_the_language)
+    app.connect("html-page-context", set_the_language)

@@ -1,441 +1,477 @@
-"""The command line as a person drives it: real processes that talk over loopback."""
+"""The command line as a person uses it; in this process where that is possible."""
 
 from __future__ import annotations
 
-import contextlib
+import io
+import json
 import os
-import random
 import re
 import shlex
+import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import framing
-from framing import LineFramer, recv_msg, send_msg
-from framing.cli import main
+from framing import LengthPrefixFramer, MessageSocket, recv_msg, send_msg
+from framing.cli import arguments, commands
+from framing.cli.notation import parse_framer
+from framing.cli.terminal import Progress
 
-from .processes import COMMAND, TIMEOUT, Listener, lines_of, run
+from .programs import COMMAND, TIMEOUT, Listener, run_here
+
+NAME = framing.__name__  # which a copy of the package changes
+posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals or shells")
+
+
+@contextmanager
+def serving(handle: Any, framer: str = "length", address: Any = ("127.0.0.1", 0)) -> Iterator[str]:
+    """Serve clients in a thread, and yield the address as it is typed."""
+    with framing.serve(handle, address, parse_framer(framer)) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        where: Any = server.address
+        yield where if isinstance(where, str) else f"{where[0]}:{where[1]}"
+        server.shutdown()
+        thread.join(TIMEOUT)
+
+
+def echo(conn: MessageSocket[Any]) -> None:
+    for message in conn:
+        conn.send(message)
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Path:
+    path = tmp_path / "inbox"
+    path.mkdir()
+    return path
 
 
 @pytest.fixture
 def listener(request: pytest.FixtureRequest) -> Iterator[Listener]:
     running = Listener(*getattr(request, "param", ()))
     yield running
-    running.process.kill()
-    running.process.wait(TIMEOUT)
+    running.kill()
 
 
-def test_the_demo_shows_the_problem_and_the_cure_on_one_screen() -> None:
-    demo = run("demo")
-    assert demo.returncode == 0
-    assert demo.stderr == ""
-    lines = demo.stdout.splitlines()
-    assert len(lines) <= 24
-    assert max(map(len, lines)) <= 80
-    assert "recv_msg returned 5 messages: the same messages." in demo.stdout
-    # Five messages were sent; what came first has the first two stuck together.
-    assert lines[3].split()[:2] == ["hello", "hellohow"]
-    assert re.search(r"recv returned [2-9] pieces", demo.stdout)
+@pytest.fixture
+def receiver(inbox: Path, request: pytest.FixtureRequest) -> Iterator[Listener]:
+    running = Listener(str(inbox), *getattr(request, "param", ()), command="recv-file")
+    yield running
+    running.kill()
 
 
-@pytest.mark.parametrize("listener", [["--echo"]], indirect=True)
-def test_messages_are_printed_and_echoed(listener: Listener) -> None:
-    sent = run("send", listener.address, "hello", "你好", "", "--reply")
-    assert sent.returncode == 0
-    assert sent.stdout.splitlines() == ["hello", "你好", ""]
-    assert [listener.line() for _ in range(3)] == ["hello", "你好", ""]
-    assert listener.note().endswith(" connected")
-    assert listener.note().endswith(" closed the connection")
+# What can be typed
 
 
-def test_standard_input_is_sent_line_by_line(listener: Listener) -> None:
-    texts = [f"line {i}" for i in range(500)]
-    sent = run("send", listener.address, stdin="\r\n".join(texts))
-    assert sent.returncode == 0
-    assert [listener.line() for _ in texts] == texts
+def test_help_lists_the_commands_and_has_examples() -> None:
+    examples = ["demo", "listen :9000 --framer lines", "send 127.0.0.1:9000 < messages.txt",
+                "inspect capture.bin", "send-file photo.jpg 127.0.0.1:9000",
+                "recv-file :9000 downloads --max-size 1G", "vendor wire"]  # fmt: skip
+    program = NAME if NAME == "framing" else f"python -m {NAME}"
+    commands = run_here()
+    for example in examples:
+        command = example.split(maxsplit=1)[0]
+        shown = run_here(command, "--help")
+        assert (commands.returncode, shown.returncode) == (0, 0)
+        assert f"\n    {command}" in commands.stdout
+        assert f"  {program} {example}" in shown.stdout or command == "demo"
+        assert "downloads --overwrite" not in shown.stdout
 
 
-def test_binary_messages_do_not_disturb_the_terminal(listener: Listener) -> None:
-    assert run("send", listener.address, stdin=b"\x1b[2J\n\xff\x00\n").returncode == 0
-    assert listener.line() == r"\x1b[2J"
-    assert listener.line() == r"b'\xff\x00'"
+USAGE = {
+    "send": "ADDRESS\n",
+    "send 127.0.0.1:65536": "expected HOST:PORT",
+    "send http://127.0.0.1:9000 x": "expected HOST:PORT",
+    "send fe80::1%eth0:9000": "write an IPv6 address as [fe80::1%eth0]:9000",
+    "send :9 --framer xml": "there is no framer 'xml'",
+    "send :9 --framer length:I": "write '!I'",
+    "send :9 --framer struct": "struct needs something after its colon",
+    r"send :9 --framer delimiter:\\x": "truncated",
+    "send :9 --framer no_such_module:Chat": "No module named 'no_such_module'",
+    "send :9 --framer netstring:7": "there is no framer 'netstring:7'",
+    "send :9 --timeout 0": "expected a number of seconds",
+    "send :9 --reply -x": "write -- before messages",
+    "listen :9 -- x": "unrecognized arguments:",
+    "inspect --max-size 1x": "expected a size such as",
+    "inspect --framer struct:!I --max-size 9": "have a fixed size",
+    "send-file a :9 --framer lines": "files need header",
+    "recv-file :9": "DIR\n",
+}
+
+
+@pytest.mark.parametrize("typed", USAGE)
+def test_wrong_usage_shows_the_usage_of_the_command(typed: str) -> None:
+    done = run_here(*shlex.split(typed))
+    assert done.returncode == 2
+    assert f" {typed.split(maxsplit=1)[0]} [-h]" in done.stderr.splitlines()[0]
+    assert USAGE[typed] in " ".join(done.stderr.split()) + "\n"
+
+
+def test_sizes_have_units_and_addresses_may_be_paths() -> None:
+    sizes = {"65536": 65536, "64k": 65536, "1KiB": 1024, "10MB": 10**7, "2G": 2**31}
+    assert {text: arguments._size(text) for text in sizes} == sizes
+    addresses = {":80": ("", 80), "[::1]:80": ("::1", 80), "./a:80": "./a:80", "/a": "/a"}
+    assert {text: arguments._address(text) for text in addresses} == addresses
+
+
+# send
 
 
 @pytest.mark.parametrize(
-    ("listener", "framer", "message", "shown"),
+    ("framer", "message", "shown"),
     [
-        (["--echo", "--framer", "length:<H"], "length:<H", "hello", "hello"),
-        (["--echo", "--framer", r"delimiter:\r\n"], r"delimiter:\r\n", "hello", "hello"),
-        (["--echo", "--framer", "lines"], "lines", "hello", "hello"),
-        (["--echo", "--framer", "lines:gbk"], "lines:gbk", "你好", "你好"),
-        (["--echo", "--framer", "header"], "header", "hello", '{"size": 5} hello'),
-        (["--echo", "--framer", "header"], "header", '{"id": 7} hi', '{"id": 7, "size": 2} hi'),
-        (
-            ["--echo", "--framer", "struct:!H8sb?f"],
-            "struct:!H8sb?f",
-            "7, alice, -1, true, 1.5",
-            r"7, alice\x00\x00\x00, -1, True, 1.5",
-        ),
+        ("length:<H", "hello", "hello"),
+        (r"delimiter:\r\n", "hello", "hello"),
+        ("lines:gbk", "你好", "你好"),
+        ("header", '{"id": 7} hi', '{"id": 7, "size": 2} hi'),
+        ("struct:!H8sb?f", "7, alice, -1, true, 1.5", r"7, alice\x00\x00\x00, -1, True, 1.5"),
+        ("json", '{"a": [1, "你"]}', '{"a": [1, "你"]}'),
+        ("json:lines", "7", "7"),
+        ("json-lines", '"x"', "x"),
+        *((name, "hello", "hello") for name in ("netstring", "varint", "content-length")),
     ],
-    indirect=["listener"],
 )
-def test_every_framer_can_be_named(
-    listener: Listener, framer: str, message: str, shown: str
-) -> None:
-    sent = run("send", listener.address, "--framer", framer, "--reply", message)
+def test_every_framer_can_be_named(framer: str, message: str, shown: str) -> None:
+    with serving(echo, framer) as address:
+        sent = run_here("send", address, "--framer", framer, "--reply", message)
     assert (sent.returncode, sent.stdout, sent.stderr) == (0, shown + "\n", "")
-    assert listener.line() == shown
 
 
-@pytest.mark.parametrize("listener", [["--echo"]], indirect=True)
-def test_clients_are_served_at_once_and_after_one_another(listener: Listener) -> None:
+OWN_FORMATS = f"""
+from {NAME} import LineFramer
+class Upper(LineFramer):
+    def encode_parts(self, message):
+        return super().encode_parts(message.upper())
+small = LineFramer(max_size=5)
+number = 7
+"""
+
+
+def test_a_framer_of_ones_own_is_found_in_the_current_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_formats.py").write_text(OWN_FORMATS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [each for each in sys.path if each])
+    results = {
+        "Upper": "HELLO\n",
+        "Upper --max-size 9": "HELLO\n",
+        "small": "hello\n",
+        "small --max-size 9": "name its class instead",
+        "number": "own_formats:number is not a Framer, nor a class of them, but 7",
+        "nothing": "no attribute 'nothing'",
+    }
+    with serving(echo, "lines") as address:
+        for name, result in results.items():
+            own = ["--framer", *f"own_formats:{name}".split()]
+            sent = run_here("send", address, *own, "--reply", "hello")
+            assert result in sent.stdout + sent.stderr, name
+
+
+@pytest.mark.parametrize(
+    ("typed", "stdin", "received"),
+    [
+        (["--escape", r"\x02\x45", r"a\nb", "你"], b"", [b"\x02E", b"a\nb", "你".encode()]),
+        (["--hex", "00ff", "0a 0b", ""], b"", [b"\x00\xff", b"\n\x0b", b""]),
+        ([r"\x02", "-", "--max-size", "9", "-1"], b"", [rb"\x02", b"-", b"-1"]),
+        (["--", "-x", "--reply"], b"", [b"-x", b"--reply"]),
+        ([], b"one\r\n\n\xff\ntwo", [b"one", b"", b"\xff", b"two"]),
+        (["--hex"], b"00ff\n0a\n", [b"\x00\xff", b"\n"]),
+    ],
+)
+def test_messages_are_sent_as_they_were_typed(
+    typed: list[str], stdin: bytes, received: list[bytes]
+) -> None:
+    messages: list[bytes] = []
+    with serving(messages.extend) as address:
+        assert run_here("send", address, *typed, stdin=stdin).returncode == 0
+    assert messages == received
+
+
+def test_a_failure_is_one_line_and_exit_status_1() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        nobody = "127.0.0.1:{1}".format(*closed.getsockname())
+    failures = {
+        f"send {nobody} hello": f"Connection refused: nothing listens at {nobody};",
+        "send 'no such host:9' hello": "no such host:9: ",
+        "send './no such socket' hello": "nothing listens at ./no such socket;",
+        "listen ECHO": "Address already in use\n",
+        "listen 'no such host:0'": "cannot listen on no such host:0: ",
+        "send ECHO --framer length:!B " + "x" * 256: "at most 255 bytes",
+        f"send ECHO --framer lines '{'x' * 9000}\n'": "line break",
+        "send ECHO --framer struct:!H 1,2": "takes 1 values",
+        "send ECHO --framer struct:!9999999999999s 2": "MemoryError",
+        "send ECHO --framer header {": "Expecting property name",
+        "send ECHO --framer header '" + '{"a":' * 5000 + "'": "cannot send",
+        "send ECHO --hex 0g": "non-hexadecimal",
+        "inspect -- -odd": "-odd: No such file or directory\n",
+        f"send-file . {nobody}": ".: not a regular file\n",
+        f"send-file {__file__} {nobody}": f"nothing listens at {nobody};",
+        "recv-file 127.0.0.1:0 'no such folder'": "no such folder: no such directory\n",
+    }
+    with serving(echo) as address:
+        for typed, why in failures.items():
+            failed = run_here(*shlex.split(typed.replace("ECHO", address)))
+            assert (failed.returncode, failed.stdout) == (1, ""), typed
+            assert failed.stderr.startswith(f"{NAME}: ")
+            assert why in failed.stderr
+            assert failed.stderr.count("\n") == 1
+            assert len(failed.stderr) < 600
+
+
+def test_replies_are_waited_for_escaped_or_ignored(tmp_path: Path) -> None:
+    with serving(echo) as address:
+        sent = run_here("send", address, "--hex", "1b5b324a", "ff00", "--reply")
+        assert sent.stdout == "\\x1b[2J\nb'\\xff\\x00'\n"
+        stdin = b"\n".join([b"x" * 5000] * 2000)  # more than the buffers of both directions hold
+        assert run_here("send", address, stdin=stdin).returncode == 0
+    with serving(list) as address:
+        sent = run_here("send", address, "hello", "--reply", "--timeout", "0.05")
+        assert sent.stderr == f"{NAME}: there was no reply within 0.05 seconds (--timeout)\n"
+    with serving(lambda conn: conn.recv()) as address:
+        sent = run_here("send", address, "hello", "--reply")
+        assert sent.stderr == f"{NAME}: {address} closed the connection without a reply\n"
+    if hasattr(socket, "AF_UNIX"):
+        with serving(echo, address=str(tmp_path / "s")) as path:
+            assert run_here("send", path, "hello", "--reply").stdout == "hello\n"
+
+
+# listen
+
+
+@pytest.mark.parametrize("listener", [["--echo", "--framer", "lines"]], indirect=True)
+def test_listen_says_which_client_a_message_is_from(listener: Listener) -> None:
     with listener.connect() as first, listener.connect() as second:
-        for sock in (first, second, first):
-            send_msg(sock, b"hello")
-            assert recv_msg(sock) == b"hello"
-    with listener.connect() as third:
-        send_msg(third, b"later")
-        assert recv_msg(third) == b"later"
+        for sock, text in ((first, "one"), (second, "\x1b[2J"), (first, "你好")):
+            sock.sendall(b"caf\xe9\n" + text.encode() + b"\n")  # bad lines do not matter
+            assert recv_msg(sock, framer=parse_framer("lines")) == text
+            client = f"127.0.0.1:{sock.getsockname()[1]}"
+            assert listener.line() == f"{client}: {text}".replace("\x1b", r"\x1b")
+    notes = [listener.note().split(":", 1)[1] for _ in range(7)]
+    assert sum("expected a line in utf-8" in each for each in notes) == 3
+    assert sum(each.endswith((" connected", " closed the connection")) for each in notes) == 4
 
 
-def test_a_bad_client_is_told_of_and_does_not_stop_the_others(listener: Listener) -> None:
+@posix
+def test_a_bad_client_does_not_stop_the_others(listener: Listener) -> None:
     with listener.connect() as bad:
         bad.sendall(b"GET / HTTP/1.1\r\n\r\n")
         assert listener.note().endswith(" connected")
         assert "is the peer speaking HTTP?" in listener.note()
-    with listener.connect() as cut:
-        cut.sendall(b"\0\0\0\5he")
-    assert listener.note().endswith(" connected")
-    assert "the stream ended after 6 bytes of a message of 9" in listener.note()
-    assert run("send", listener.address, "still here").returncode == 0
-    assert listener.line() == "still here"
+        with suppress(ConnectionResetError):
+            assert bad.recv(1) == b""
+    with listener.connect() as good:
+        send_msg(good, b"still here")
+        assert listener.line().endswith(": still here")
+        assert listener.note().endswith(" connected")
+        status, lines, notes = listener.interrupt()
+    assert (status, lines) == (130, [])
+    assert "Traceback" not in notes
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")
-def test_an_interrupt_ends_it_quietly(listener: Listener) -> None:
-    with listener.connect() as client:
-        send_msg(client, b"hello")
-        assert listener.line() == "hello"
-        assert listener.stop() == 130
-    assert listener.note().endswith(" connected")
-    assert listener._stderr.empty()
+# Files
 
 
-def test_an_answer_that_does_not_come_is_one_line() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        host, port = server.getsockname()
-
-        def answer() -> None:
-            conn, _ = server.accept()
-            with conn:
-                recv_msg(conn, framer=LineFramer())
-
-        thread = threading.Thread(target=answer)
-        thread.start()
-        sent = run("send", f"{host}:{port}", "--framer", "lines", "hello", "--reply")
-        thread.join()
-    assert (sent.returncode, sent.stdout) == (1, "")
-    assert sent.stderr == f"framing: {host}:{port} closed the connection without an answer\n"
+def files(folder: Path) -> dict[str, bytes]:
+    return {each.name: each.read_bytes() for each in folder.iterdir()}
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
+def send_raw(receiver: Listener, header: dict[str, object], body: bytes) -> socket.socket:
+    sock = receiver.connect()
+    encoded = json.dumps(header).encode()
+    sock.sendall(struct.pack("!I", len(encoded)) + encoded + body)
+    return sock
 
 
-def test_a_failure_is_one_line_and_exit_status_1(listener: Listener) -> None:
-    nobody = f"127.0.0.1:{free_port()}"
-    too_long = ["--framer", "length:!B", "x" * 256]
-    for arguments, reason in [
-        (["send", nobody, "hello"], "Connection refused"),
-        (["send", "no such host:9", "hello"], "no such host:9: "),
-        (["listen", listener.address], "Address already in use\n"),
-        (["listen", "no such host:0"], "cannot listen on no such host:0: "),
-        (["send", "ü..x:1", "hello"], "ü..x:1: "),
-        (
-            ["send", listener.address, "--framer", "lines", "x" * 9000 + "\n"],
-            "there is a line break",
-        ),
-        (["send", listener.address, *too_long], "at most 255 bytes"),
-        (["send", listener.address, "--framer", "lines", "a\nb"], "there is a line break"),
-        (["send", listener.address, "--framer", "struct:!H", "x"], "invalid literal"),
-        (["send", listener.address, "--framer", "struct:!H", "1,2"], "takes 1 values"),
-        (["send", listener.address, "--framer", "struct:!?", "2"], "expected true or false"),
-        (["send", listener.address, "--framer", "header", "{"], "Expecting property name"),
-        (["send", listener.address, "--framer", "header", '{"a":1,"a":2}'], "twice"),
-        (["send", listener.address, "--max-size", "4", "hello"], "at most 4 bytes"),
-        (["inspect", "no such file"], "framing: no such file: No such file or directory\n"),
-        (["inspect", "."], "framing: .: Is a directory\n"),
-        (["send-file", "no such file", nobody], "framing: no such file: No such file or dir"),
-        (["send-file", ".", nobody], "framing: .: not a regular file\n"),
-        (["send-file", __file__, nobody], "Connection refused"),
-        (["send-file", __file__, "no such host:1"], "no such host:1: "),
-        (["recv-file", "127.0.0.1:0", "no such folder"], "no such folder: no such directory\n"),
-        (["recv-file", "127.0.0.1:0", __file__], "test_cli.py: not a directory\n"),
-        (["recv-file", listener.address, "."], "Address already in use\n"),
-        (["send", listener.address, "--framer", "header", '{"a":' * 5000], "is a header, in JSON"),
-    ]:
-        failed = run(*arguments)
-        assert (failed.returncode, failed.stdout) == (1, ""), arguments
-        assert failed.stderr.startswith("framing: ")
-        assert reason in failed.stderr
-        assert failed.stderr.count("\n") == 1
-        assert "Unknown error" not in failed.stderr
-        assert len(failed.stderr) < 400
+@pytest.mark.parametrize("receiver", [["--framer", "header:<H", "--overwrite"]], indirect=True)
+def test_files_arrive(receiver: Listener, inbox: Path, tmp_path: Path) -> None:
+    contents = {"a.bin": os.urandom(3_000_001), "你好.txt": b"hello", "empty": b""}
+    (inbox / "empty").write_bytes(b"old")
+    for name, data in contents.items():
+        (tmp_path / name).write_bytes(data)
+    paths = [str(tmp_path / name) for name in contents]
+    sent = run_here("send-file", *paths, receiver.where, "--checksum", "--framer", "header:<H")
+    assert (sent.returncode, sent.stdout, sent.stderr) == (0, "", "")
+    assert receiver.end()[:2] == (0, [str(inbox / name) for name in contents])
+    assert files(inbox) == contents
 
 
-def test_wrong_usage_is_exit_status_2(capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments, reason in [
-        ([], "COMMAND"),
-        (["send"], "ADDRESS"),
-        (["send", "127.0.0.1"], "expected HOST:PORT"),
-        (["send", "127.0.0.1:port"], "expected HOST:PORT"),
-        (["send", "127.0.0.1:65536"], "expected HOST:PORT"),
-        (["send", "http://127.0.0.1:9000", "x"], "expected HOST:PORT"),
-        (["send", "[::1:9000", "x"], "expected HOST:PORT"),
-        (["send", "fe80::1%eth0:9000"], "write an IPv6 address as [fe80::1%eth0]:9000"),
-        (["send", "::1:9000"], "write an IPv6 address as [::1]:9000"),
-        (["send", "127.0.0.1:9", "--framer", "xml"], "no framer is called 'xml'"),
-        (["send", "127.0.0.1:9", "--framer", "length:I"], "write '!I'"),
-        (["send", "127.0.0.1:9", "--framer", "struct"], "struct needs something after its colon"),
-        (["send", "127.0.0.1:9", "--framer", "delimiter:"], "delimiter needs something"),
-        (["send", "127.0.0.1:9", "--framer", "length:"], "length needs something"),
-        (["send", "127.0.0.1:٣"], "expected HOST:PORT"),
-        (["send", "127.0.0.1:" + "9" * 5000], "a port up to 65535"),
-        (["send", "127.0.0.1:9", "--reply", "-x"], "write -- before messages"),
-        (["listen", "127.0.0.1:9", "--", "x"], "unrecognized arguments:"),
-        (["send", "127.0.0.1:9", "--framer", "delimiter:\\x"], "escapes"),
-        (["send", "127.0.0.1:9", "--framer", "lines:utf-16"], "the encoding 'utf-16'"),
-        (["send", "127.0.0.1:9", "--nope", "x"], "unrecognized arguments: --nope"),
-        (["listen", "127.0.0.1:9", "--max-size", "-1"], "expected a number of bytes"),
-        (["inspect", "--max-size", "1k"], "expected a number of bytes, not 1k"),
-        (["inspect", "--framer", "struct:!I", "--max-size", "9"], "have one size"),
-        (["inspect", "a", "b"], "unrecognized arguments: b"),
-        (["send-file", "a"], "ADDRESS"),
-        (["send-file", "a", "127.0.0.1:9", "--framer", "lines"], "files go as header"),
-        (["recv-file", "127.0.0.1:9"], "DIR"),
-        (["recv-file", "127.0.0.1:9", ".", "--framer", "length"], "files go as header"),
-        (["recv-file", "127.0.0.1:9", ".", "--max-size", "-3"], "expected a number of bytes"),
-        (["demo", "x"], "unrecognized arguments: x"),
-    ]:
-        with pytest.raises(SystemExit) as caught:
-            main(arguments)
-        assert caught.value.code == 2, arguments
-        assert reason in " ".join(capsys.readouterr().err.split())
+@pytest.mark.parametrize("size", [4, 30_000_000], ids=["small", "large"])
+def test_the_sender_says_why_a_file_was_refused(
+    receiver: Listener, inbox: Path, tmp_path: Path, size: int
+) -> None:
+    (inbox / "f").write_bytes(b"mine")
+    (tmp_path / "f").write_bytes(bytes(size))
+    sent = run_here("send-file", str(tmp_path / "f"), receiver.where)
+    assert sent.returncode == 1
+    assert sent.stderr == f"{NAME}: the receiver refused a file: f: File exists\n"
+    status, lines, notes = receiver.end()
+    assert (status, lines) == (1, [])
+    assert notes.endswith(f": {inbox / 'f'}: File exists")
+    assert files(inbox) == {"f": b"mine"}
 
 
-@pytest.mark.skipif(not socket.has_ipv6, reason="needs IPv6")
-def test_ipv6_addresses_are_in_brackets() -> None:
-    try:
-        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
-    except OSError:
-        pytest.skip("this machine has no ::1")
-    with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
-        port = server.getsockname()[1]
-        received: list[bytes] = []
+def test_what_a_receiver_says_is_escaped_and_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(conn: MessageSocket[Any]) -> None:
+        conn.send(framing.HeaderMessage({"error": "\x1b[2J" + "x" * 999}, b""))
+        list(conn)
 
-        def receive() -> None:
-            conn, _ = server.accept()
-            with conn:
-                received.append(recv_msg(conn))
-
-        thread = threading.Thread(target=receive)
-        thread.start()
-        assert run("send", f"[::1]:{port}", "hello").returncode == 0
-        thread.join()
-    assert received == [b"hello"]
+    with serving(refuse, "header") as address:
+        sent = run_here("send-file", __file__, address)
+        assert "the receiver refused a file: \\x1b[2Jxx" in sent.stderr
+        assert len(sent.stderr) < 400
+    done = threading.Event()
+    monkeypatch.setattr(commands, "_CLOSE_FILES_TIMEOUT", 0.05)
+    with serving(lambda conn: (conn.recv(), done.wait(TIMEOUT)), "header") as address:
+        sent = run_here("send-file", __file__, address)
+        done.set()
+    assert sent.stderr == f"{NAME}: the receiver has not said that it has everything\n"
 
 
-@pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
+def test_a_file_that_is_cut_off_leaves_nothing(receiver: Listener, inbox: Path) -> None:
+    with send_raw(receiver, {"name": "f", "size": 9}, b"hello") as sock:
+        sock.shutdown(socket.SHUT_WR)
+        why = recv_msg(sock, framer=parse_framer("header")).header["error"]
+        assert "the stream ended after" in why
+    status, lines, note = receiver.end()
+    assert (status, lines) == (1, [])
+    assert note.startswith(f"{NAME}: 127.0.0.1:")
+    assert note.endswith(why)
+    assert list(inbox.parent.rglob("*")) == [inbox]
+
+
+def test_a_client_that_is_not_a_sender_does_not_end_the_receiver(
+    receiver: Listener, inbox: Path, tmp_path: Path
+) -> None:
+    receiver.connect().close()
+    with receiver.connect() as browser:
+        browser.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        assert b'"error"' in browser.recv(1000)
+    assert "is the peer speaking HTTP?" in receiver.note()
+    send_raw(receiver, {"name": "../f", "size": 0}, b"").close()
+    assert "expected the name of one plain file" in receiver.note()
+    (tmp_path / "f").write_bytes(b"hi")
+    assert run_here("send-file", str(tmp_path / "f"), receiver.where).returncode == 0
+    assert receiver.end()[0] == 0
+    assert files(inbox) == {"f": b"hi"}
+
+
+SHORT = f"""
+import sys
+from {NAME}.cli import commands, main
+commands._BEGIN_TIMEOUT = commands._REFUSE_TIMEOUT = 0.05
+sys.exit(main())
+"""
+
+
+def test_a_client_that_sends_nothing_makes_room_for_the_next_one(
+    inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.programs.COMMAND", [sys.executable, "-c", SHORT])
+    receiver = Listener(str(inbox), command="recv-file")
+    with receiver.connect():
+        sent = run_here("send-file", __file__, receiver.where)
+    status, lines, notes = receiver.end()
+    assert (sent.returncode, status, len(lines)) == (0, 0, 1)
+    assert "silent for too long" in notes
+
+
+@posix
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_an_interrupted_receiver_leaves_nothing(
+    receiver: Listener, inbox: Path, name: str, status: int
+) -> None:
+    with send_raw(receiver, {"name": "f", "size": 1_000_000}, bytes(300_000)) as sock:
+        while not files(inbox):
+            assert receiver.process.poll() is None
+        receiver.process.send_signal(getattr(signal, name))
+        assert receiver.end() == (status, [], "")
+        with pytest.raises(ConnectionError):
+            sock.recv(1)
+    assert files(inbox) == {}
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("has_tqdm", [True, False])
+def test_progress_on_a_terminal_shows_the_name_of_the_file(
+    has_tqdm: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if has_tqdm:
+        pytest.importorskip("tqdm")
+    else:
+        monkeypatch.setitem(sys.modules, "tqdm", None)
+    terminal, file = Terminal(), io.StringIO()
+    for stream in (terminal, file, None):
+        monkeypatch.setattr(sys, "stderr", stream)
+        with closing(Progress()) as progress:
+            progress.begin("photo\x1b.jpg")
+            progress.report(0, 10**400)  # a peer may announce any size
+            progress.report(2048, 10**400)
+    assert r"photo\x1b.jpg:" in terminal.getvalue()
+    assert "2.0" in terminal.getvalue()
+    assert file.getvalue() == ""
+
+
+# demo, inspect, and the terminal
+
+
+def test_the_demo_shows_the_problem_and_the_solution_on_one_screen() -> None:
+    demo = run_here("demo")
+    assert (demo.returncode, demo.stderr) == (0, "")
+    lines = demo.stdout.splitlines()
+    assert (len(lines) <= 24, max(map(len, lines)) <= 80) == (True, True)
+    assert "recv_msg returned 5 messages: the same messages." in demo.stdout
+    assert re.search(r"recv returned [2-9] pieces of the stream", demo.stdout)
+
+
+GOOD = LengthPrefixFramer().encode(b"hello")
+
+
 @pytest.mark.parametrize(
-    ("command", "first"), [("demo", "Five messages"), ("inspect --framer lines", "  number")]
-)
-def test_a_closed_pipe_is_no_traceback(command: str, first: str) -> None:
-    shell = f"yes hello | head -n 50000 | {shlex.join(COMMAND)} {command} | head -n 1"
-    done = subprocess.run(
-        ["/bin/sh", "-c", shell], capture_output=True, text=True, timeout=TIMEOUT, check=False
-    )
-    assert done.stdout.startswith(first)
-    assert done.stderr == ""
-
-
-@pytest.mark.parametrize(
-    ("command", "example"),
+    ("typed", "capture", "rows", "why"),
     [
-        ("", "framing listen 127.0.0.1:9000 --echo"),
-        ("listen", "framing listen 127.0.0.1:9000 --echo"),
-        ("send", "framing send 127.0.0.1:9000 < messages.txt"),
-        ("inspect", "framing inspect capture.bin"),
-        ("send-file", "framing send-file photo.jpg 127.0.0.1:9000"),
-        ("recv-file", "framing recv-file 127.0.0.1:9000 downloads"),
+        ("", b"", 0, ""),
+        ("", GOOD + b"\0\0\0\0", 2, ""),
+        ("", GOOD + b"GET / HTTP/1.1\r\n", 2, "at byte 9: expected at most"),
+        ("--max-size 2GB", GOOD + b"\0\0\0\5hel", 2, "at byte 9: the stream ended after 7"),
+        ("--framer lines", b"a\n\xff\nb\n\xff\nc", 5, "at byte 6: bad messages: 2"),
     ],
 )
-def test_help_has_examples(command: str, example: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main([*command.split(), "--help"])
-    assert caught.value.code == 0
-    assert example in capsys.readouterr().out
-    with pytest.raises(SystemExit):
-        main(["--version"])
-    assert framing.__version__ in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("listener", [["--echo"]], indirect=True)
-@pytest.mark.parametrize(
-    "arguments",
-    [["--", "-x", "--reply"], ["--framer", "length", "--", "-x", "--reply"]],
-)
-def test_messages_may_begin_with_a_dash(listener: Listener, arguments: list[str]) -> None:
-    assert run("send", listener.address, *arguments).returncode == 0
-    assert [listener.line(), listener.line()] == ["-x", "--reply"]
-    assert run("send", listener.address, "--reply", "-", "-1").stdout == "-\n-1\n"
-
-
-def test_lines_of_several_clients_do_not_mix(listener: Listener) -> None:
-    texts = [letter * 50 for letter in "abcd"]
-
-    def send_many(text: str) -> None:
-        with listener.connect() as sock:
-            for _ in range(500):
-                send_msg(sock, text.encode())
-
-    threads = [threading.Thread(target=send_many, args=(text,)) for text in texts]
-    for thread in threads:
-        thread.start()
-    received = [listener.line() for _ in range(500 * len(texts))]
-    for thread in threads:
-        thread.join()
-    assert sorted(received) == sorted(texts * 500)
-
-
-def test_a_peer_that_keeps_talking_does_not_keep_send_from_ending() -> None:
-    stop = threading.Event()
-
-    def talk() -> None:
-        conn, _ = server.accept()
-        with conn, contextlib.suppress(OSError):
-            while not stop.wait(0.05):
-                send_msg(conn, b"tick")
-
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        host, port = server.getsockname()
-        thread = threading.Thread(target=talk)
-        thread.start()
-        try:
-            assert run("send", f"{host}:{port}", "hello").returncode == 0
-        finally:
-            stop.set()
-            thread.join()
-
-
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-@pytest.mark.parametrize("redirection", [">/dev/full", "<&-", ">&-", "2>&-"])
-def test_odd_redirections_are_no_traceback(listener: Listener, redirection: str) -> None:
-    framing_command = f"{sys.executable} -m {framing.__name__}"
-    commands = [
-        f"{framing_command} {command}"
-        for command in ("demo", f"send {listener.address}", "inspect", "inspect -", "inspect x")
-    ]
-    for command in commands:
-        done = subprocess.run(
-            ["/bin/sh", "-c", f"{command} {redirection}"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT,
-            check=False,
-        )
-        assert "Traceback" not in done.stderr
-        if "demo" in command and "full" in redirection:
-            assert done.stderr.startswith("framing: cannot write to standard output: No space")
-            assert done.returncode == 1
-
-
-GOOD = framing.LengthPrefixFramer().encode(b"hello") + framing.LengthPrefixFramer().encode(b"\xff")
-HTTP = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
-
-
-@pytest.mark.parametrize("from_file", [True, False])
-@pytest.mark.parametrize(
-    ("capture", "rows", "reason"),
-    [
-        (b"", 0, ""),
-        (GOOD, 2, ""),
-        (GOOD + HTTP, 2 + 3, "at byte 14: expected at most 16777216 bytes (max_size)"),
-        (GOOD + b"\0\0\0\5hel", 2 + 1, "at byte 14: the stream ended after 7 bytes of a message"),
-        (random.Random(1).randbytes(1000), 4, "at byte 0: expected at most 16777216 bytes"),
-    ],
-    ids=["nothing", "good", "another protocol", "cut", "random"],
-)
-def test_inspect_tells_where_messages_are_and_where_they_break(
-    capture: bytes, rows: int, reason: str, from_file: bool, tmp_path: Path
+def test_inspect_lists_messages_and_what_is_wrong(
+    typed: str, capture: bytes, rows: int, why: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "capture.bin"
     path.write_bytes(capture)
-    done = run("inspect", str(path)) if from_file else run("inspect", stdin=capture)
+    done = run_here("inspect", *typed.split(), stdin=capture)
     lines = done.stdout.splitlines()
     assert lines[0].split() == ["number", "offset", "size", "message"]
-    assert len(lines) == 1 + rows
-    if rows > 1 and capture.startswith(GOOD):
-        assert lines[1].split() == ["1", "0", "9", "hello"]
-        assert lines[2].split() == ["2", "9", "5", "ff"]
-    assert done.returncode == bool(reason)
-    name = str(path) if from_file else "standard input"
-    assert done.stderr.startswith(f"framing: {name}: {reason}" if reason else "")
-    assert done.stderr.count("\n") == bool(reason)
-    assert ("is the peer speaking HTTP?" in done.stderr) == capture.endswith(HTTP)
+    assert (len(lines), done.returncode) == (1 + rows, bool(why))
+    assert done.stderr.startswith(f"{NAME}: standard input: {why}" if why else "")
+    assert done.stderr.count("\n") == bool(why)
+    assert run_here("inspect", str(path), *typed.split()).stdout == done.stdout
 
 
-def test_inspect_shows_each_message_as_it_comes() -> None:
-    with subprocess.Popen(
-        [*COMMAND, "inspect", "--framer", "lines"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
-        assert process.stdin
-        assert process.stdout
-        lines = lines_of(process.stdout)
-        assert "message" in lines.get(timeout=TIMEOUT)
-        for text in ("one", "two"):
-            process.stdin.write(text.encode() + b"\n")
-            process.stdin.flush()
-            assert lines.get(timeout=TIMEOUT).endswith(text)
-        process.stdin.close()
-        assert process.wait(TIMEOUT) == 0
-
-
-def test_a_larger_limit_lets_larger_messages_through() -> None:
-    capture = framing.LengthPrefixFramer(max_size=2**25).encode(bytes(2**24 + 1))
-    assert run("inspect", stdin=capture).returncode == 1
-    done = run("inspect", "--max-size", str(2**25), stdin=capture)
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_no_host_is_this_one(listener: Listener) -> None:
-    _, port = listener.address.split(":")
-    assert run("send", f":{port}", "hello").returncode == 0
-    assert listener.line() == "hello"
-
-
-@pytest.mark.parametrize("listener", [["--echo"]], indirect=True)
-def test_answers_that_nobody_wants_do_not_stop_the_sender(listener: Listener) -> None:
-    count = 20_000  # which is more than the buffers of both ways hold
-    texts = "\n".join(["x" * 500] * count)
-    reading = threading.Thread(target=lambda: [listener.line() for _ in range(count)])
-    reading.start()
-    assert run("send", listener.address, stdin=texts).returncode == 0
-    reading.join()
-
-
-@pytest.mark.parametrize(
-    "arguments", [["inspect", "--", "-odd"], ["send-file", "--", "-odd", ":9"]]
-)
-def test_a_file_may_begin_with_a_dash(arguments: list[str]) -> None:
-    done = run(*arguments)
-    assert done.returncode == 1
-    assert done.stderr == "framing: -odd: No such file or directory\n"
+@posix
+@pytest.mark.parametrize("redirection", [">/dev/full", "<&- >&-", "2>&-", "| head -n 1"])
+def test_odd_redirections_are_not_a_traceback(redirection: str) -> None:
+    shell = f"yes hello | head -n 5000 | {shlex.join(COMMAND)} inspect --framer lines {redirection}"
+    done = subprocess.run(["/bin/sh", "-c", shell], capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    assert "head" not in redirection or done.stdout.startswith("  number")
+    if "full" in redirection and os.path.exists("/dev/full"):
+        assert done.stderr.startswith(f"{NAME}: cannot write to standard output: No space")
+        assert done.returncode == 1

@@ -43,6 +43,7 @@ from framing import (
 )
 from framing.files import new_file, recv_file, send_file
 from framing.files.names import why_refused
+from framing.sockets.channel import Channel
 
 from .fakes import MisbehavingSocket
 from .pairs import MIB, Pair, fill, tcp_pair, tls_pair, unix_pair, wrapped_pair
@@ -437,6 +438,15 @@ def test_you_may_choose_the_name(link: Link, inbox: Path) -> None:
     assert contents(inbox) == {".other": b"hello"}
 
 
+def test_you_may_choose_the_name_once_you_know_the_peers(link: Link, inbox: Path) -> None:
+    here, there = link
+    here.sendall(wire(b"hello", name="f") + wire(b"hello", name="../f"))
+    assert recv_file(there, inbox, name=lambda name: f"new-{name}") == inbox / "new-f"
+    with pytest.raises(BadMessageError, match="one plain file"):
+        recv_file(there, inbox, name=str.upper)
+    assert contents(inbox) == {"new-f": b"hello"}
+
+
 # What else a peer may not do
 
 
@@ -551,7 +561,7 @@ def raising(error: BaseException) -> Callable[..., NoReturn]:
 
 def without_links(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
     if way == "refused":
-        monkeypatch.setattr(os, "link", raising(PermissionError(errno.EPERM, "no links here")))
+        monkeypatch.setattr(os, "link", raising(PermissionError(errno.EPERM, "no")), raising=False)
     elif way == "missing":
         monkeypatch.delattr(os, "link", raising=False)
     elif way == "as on Windows":
@@ -828,6 +838,22 @@ def test_an_exception_out_of_progress_cuts_the_file_off(
         assert receiving.result().body == (bytes(3 * PIECE) if calls else b"message")
 
 
+def test_an_interruption_behind_the_header_cuts_the_file_off(
+    link: Link, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Channel.send
+
+    def send_and_interrupt(*args: Any, **kwargs: Any) -> NoReturn:
+        real(*args, **kwargs)
+        raise Interruption
+
+    monkeypatch.setattr(Channel, "send", send_and_interrupt)
+    with pytest.raises(Interruption):
+        send_file(link[1], source)
+    monkeypatch.undo()
+    check_is_cut(link[1], source)
+
+
 def test_a_timeout_before_the_first_byte_costs_nothing(link: Link) -> None:
     peer, conn = link
     set_timeout(peer, 0)
@@ -935,6 +961,10 @@ def test_a_connection_that_is_closed_ends_a_transfer(large: Path, inbox: Path) -
             call()
 
 
+@pytest.mark.skipif(
+    not (hasattr(os, "sendfile") and hasattr(socket, "MSG_DONTWAIT")),
+    reason="needs sendfile, which takes a number",
+)
 def test_a_file_never_goes_to_another_connection(source: Path) -> None:
     """Another thread closes the socket, and its number is another connection's at once."""
     here, there = unix_pair()

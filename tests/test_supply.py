@@ -19,7 +19,7 @@ import framing
 
 ROOT = Path(__file__).parent.parent
 PYPROJECT = ROOT / "pyproject.toml"
-NAME = f"framing-{framing.__version__}"
+NAME = f"message_framing-{framing.__version__}"
 
 pytestmark = pytest.mark.skipif(not PYPROJECT.exists(), reason="not in a source tree")
 
@@ -112,7 +112,7 @@ def test_the_wheels_record_is_true(wheel: Path) -> None:
 
 def test_installing_it_installs_nothing_else(wheel: Path) -> None:
     about = metadata(wheel)
-    assert (about["Name"], about["Version"]) == ("framing", framing.__version__)
+    assert (about["Name"], about["Version"]) == ("message-framing", framing.__version__)
     assert about["Requires-Python"] == ">=3.10"
     assert about["License-Expression"] == "MIT"
     requirements = about.get_all("Requires-Dist", [])

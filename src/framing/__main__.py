@@ -6,5 +6,5 @@ try:
     from .cli import main
 
     sys.exit(main())
-except KeyboardInterrupt:  # during the imports
+except KeyboardInterrupt:  # while the modules are loaded
     sys.exit(130)

@@ -93,7 +93,7 @@ class Server(BaseServer):
 
     @property
     def address(self) -> Any:
-        """Where it listens: the host and the port, or the path of its Unix socket."""
+        """The host and the port that it listens on, or the path of its Unix socket."""
         where = self.server_address
         return where[:2] if isinstance(where, tuple) else where
 
@@ -175,9 +175,11 @@ class Server(BaseServer):
             self._pause(error)
 
     def shutdown_request(self, request: Any) -> None:
-        """Close a connection that is not served."""
-        request.close()
-        self.release(request)
+        """Close a connection, unless its thread runs already: Ctrl-C may interrupt the start."""
+        client = self._clients.get(request)
+        if client is None or client.ident is None:
+            request.close()
+            self.release(request)
 
     def release(self, request: socket.socket) -> None:
         """Give the place of a connection to another one."""

@@ -72,9 +72,14 @@ def _move_to_free(temporary: str, path: Path) -> None:
         if isinstance(error, OSError) and error.errno not in _CANNOT_LINK:
             raise
         # Without hard links: take the name first, then replace the file that holds it.
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+        taken: list[int] = []
         try:
+            # One step for a signal handler: if the name is taken, that is known.
+            taken.extend(map(os.open, (str(path),), (flags,)))
+            os.close(taken[0])
             os.replace(temporary, path)
         except BaseException:
-            path.unlink()
+            if taken:
+                path.unlink()
             raise

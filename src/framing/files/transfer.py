@@ -26,6 +26,7 @@ from ..sockets.beside import beside
 from ..sockets.channel import Channel, Deadline
 from ..sockets.checks import check_is_connected, refuse
 from ..sockets.message_socket import MessageSocket, channel_of, lend_decoder
+from ..sockets.turn import is_own
 from .names import why_refused
 from .new_file import write_new_file
 
@@ -48,6 +49,7 @@ _NO_SIZE = (
     "expected a regular file, whose size can be sent first: save what comes from a pipe or a"
     " device to a file, or send it in messages"
 )
+
 
 def send_file(
     conn: Connection,
@@ -110,7 +112,7 @@ def recv_file(
     conn: Connection,
     directory: str | os.PathLike[str],
     *,
-    name: str | None = None,
+    name: str | Callable[[str], str] | None = None,
     max_size: int | None = None,
     overwrite: bool = False,
     progress: Callable[[int, int], object] | None = None,
@@ -132,8 +134,9 @@ def recv_file(
         conn: A connected stream socket that blocks or has a timeout; or a
             :class:`~framing.MessageSocket` with a :class:`~framing.HeaderBodyFramer`.
         directory: Where to put the file.
-        name: The name to store it under.  The peer's name is ignored then, and yours is not
-            checked.
+        name: The name to store it under, or a function that is called with the peer's name, once
+            that is checked, and returns another or the same.  Your name is not checked.  A peer's
+            name is ignored if you give a string.
         max_size: The largest file to accept, in bytes; ``None`` for any size.
         overwrite: Whether to replace a file that has the same name.  A symbolic link is replaced
             too, and not the file that it points to.
@@ -143,7 +146,7 @@ def recv_file(
         framer: The format of the header, if *conn* is a socket.
 
     Returns:
-        The path of the file: *directory*, and the name that the peer sent or you chose.
+        The path of the file, in *directory*, with the name that the peer sent or you chose.
 
     Raises:
         DecodeError: The next message is not a file, or the received bytes break the format.
@@ -166,9 +169,10 @@ def recv_file(
 
     def receive(decoder: Decoder[HeaderMessage]) -> Path:
         (header, size), offset = _take_head(channel, decoder, framer)
-        given = header[framer.name_key] if name is None else name
-        if name is None and (reason := why_refused(given)):
+        given = name if isinstance(name, str) else header[framer.name_key]
+        if not isinstance(name, str) and (reason := why_refused(given)):
             raise BadMessageError(_bad_name(given, reason), offset=offset)
+        given = name(given) if callable(name) else given
         _check_size(size, limit, offset)
         expected, digest = header.get("sha256"), hashlib.sha256()
 
@@ -294,11 +298,15 @@ def _send(
     """Send a file, for the call that has the turn.  If it is cut off, nothing can follow it."""
     turn, sent = channel.sending, 0
     progress(sent, size)
-    # If send() raises, no byte went out; but TLS that waits by itself may have sent some.
-    has_begun = not (channel.is_plain or channel.is_owned)
+    has_begun = True  # as far as is known, whenever this is interrupted
     try:
-        channel.send((head,), _deadline(channel), begins=True)
-        has_begun = True
+        try:
+            channel.send((head,), _deadline(channel), begins=True)
+        except OSError as error:
+            # No byte went out; but TLS that waits by itself may have sent some.
+            is_unsure = not channel.is_owned and hasattr(channel.sock, "unwrap")
+            has_begun = is_unsure or not is_own(error)
+            raise
         _flush(channel)
         for sent in _send_body(channel, source, size):
             progress(sent, size)

@@ -410,7 +410,10 @@ class Channel:
         Args:
             resets: Whether the peer is to see a reset rather than a normal end.
         """
-        self.is_closed = True
+        self.is_closed = True  # first: without TLS, nothing may be received or sent any more
+        if not resets and hasattr(self.sock, "unwrap"):
+            with suppress(OSError, ValueError, RuntimeError):
+                self._attempting.run(Deadline(_WAKING_TIME, None), self._end_tls)
         if self.receiving.is_taken or self.sending.is_taken:
             with suppress(OSError):
                 # Not the socket's own method: TLS would continue in plain text after it.
@@ -423,9 +426,6 @@ class Channel:
         if resets:
             with suppress(OSError):
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        elif hasattr(self.sock, "unwrap"):
-            with suppress(OSError, ValueError, RuntimeError):
-                self._attempting.run(Deadline(_WAKING_TIME, None), self._end_tls)
         self.sock.close()
 
     def _end_tls(self) -> None:

@@ -243,7 +243,7 @@ class MessageSocket(Generic[M]):
 
     @property
     def unsent(self) -> int:
-        """How many bytes are unsent: the rest of a message that has begun to go out."""
+        """How many bytes of a message that has begun to go out are unsent."""
         unsent = () if self._finished_by == "close" else self._channel.unsent
         return sum(memoryview(part).nbytes for part in unsent)
 
