@@ -21,7 +21,7 @@ import framing
 
 EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
 COMMAND = [sys.executable, "-m", framing.__name__]
-TIMEOUT = 8  # seconds, for whatever is waited for; far more than it takes
+TIMEOUT = 60  # seconds, for whatever is waited for; far more than it takes
 # Without what would flush for the programs: they have to do it themselves.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 ENVIRONMENT |= {
