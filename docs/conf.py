@@ -23,7 +23,7 @@ author = "The framing maintainers"
 release = framing.__version__
 language = "en"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
-exclude_patterns = ["_build", "examples"]
+exclude_patterns = ["_build"]
 
 # The pages
 

@@ -1,44 +1,25 @@
-"""A client of the TCP echo servers with the streams of asyncio, and a decoder.
+"""A client of the TCP echo servers with asyncio.
 
-It sends all its messages at once, and prints the answers as they come.
+It sends all its messages at once, and prints the answers as they arrive.
 """
 
 import argparse
 import asyncio
 import sys
-from contextlib import suppress
 
-import framing
+from framing import aio
 
-FRAMER = framing.LengthPrefixFramer()
-TIMEOUT = 30.0  # seconds, for all
+TIMEOUT = 30.0  # seconds, for everything
 
 
 async def exchange(host: str, port: int, messages: list[str]) -> None:
     """Send messages, and print the answer to each."""
-    reader, writer = await asyncio.open_connection(host, port)
-    try:
-        for message in messages:
-            writer.write(FRAMER.encode(message.encode()))
-        decoder = FRAMER.decoder()
+    async with await aio.connect((host, port)) as conn:
+        await conn.send_many(message.encode() for message in messages)
         for _ in messages:
-            answer = await recv(reader, decoder)
-            print(answer.decode(errors="replace"))
-    finally:
-        writer.close()
-        with suppress(OSError):
-            await writer.wait_closed()
-
-
-async def recv(reader: asyncio.StreamReader, decoder: framing.Decoder[bytes]) -> bytes:
-    """Receive one whole message: what framing.recv_msg does for a socket."""
-    while (message := decoder.next_message()) is None:
-        data = await reader.read(65_536)  # any piece of the stream, or b"" at its end
-        if data:
-            decoder.feed(data)
-        else:
-            decoder.feed_eof()  # next_message() tells what that means
-    return message
+            text = (await conn.recv()).decode(errors="replace")
+            # Control characters could change what the terminal shows.
+            print(text if text.isprintable() else repr(text), flush=True)
 
 
 def main() -> None:
@@ -52,10 +33,11 @@ def main() -> None:
     try:
         asyncio.run(asyncio.wait_for(talk, TIMEOUT))
     except KeyboardInterrupt:
-        pass
+        print("stopped", file=sys.stderr)
+        sys.exit(130)
     except asyncio.TimeoutError:  # which is TimeoutError itself from Python 3.11 on
         sys.exit(f"{options.host}:{options.port}: no answer in {TIMEOUT} seconds")
-    except (OSError, ValueError, EOFError, OverflowError) as error:
+    except (OSError, ValueError, EOFError) as error:
         sys.exit(f"{options.host}:{options.port}: {error}")
 
 

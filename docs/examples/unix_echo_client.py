@@ -11,6 +11,6 @@ try:
     with framing.connect(path, timeout=30) as conn:
         for line in sys.stdin:
             conn.send(line.rstrip("\n").encode())
-            print(ascii(conn.recv().decode(errors="replace")), flush=True)
+            print(repr(conn.recv().decode(errors="replace")), flush=True)
 except (OSError, ValueError, EOFError) as error:
     sys.exit(f"{path}: {error}")
