@@ -63,7 +63,7 @@ class _Reading(NamedTuple):
 
 
 class _Rest(NamedTuple):
-    """Bytes behind a message's beginning that nobody wants: up to *end*, or to a delimiter.
+    """Bytes behind a message's beginning that are discarded: up to *end*, or to a delimiter.
 
     Both offsets count from the beginning of the stream, so what is left never has to be counted.
     """

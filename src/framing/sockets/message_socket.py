@@ -57,7 +57,7 @@ _BATCH_SIZE = 64 * 1024
 class MessageSocket(Generic[M]):
     r"""A connected stream socket that carries whole messages.
 
-    It owns the socket, since it receives ahead: nobody else may read from it or write to it
+    It owns the socket, since it receives ahead: no other code may read from it or write to it
     until :meth:`detach` gives it back.  Its timeout and options stay as they are, and you may
     change them: at any time, or on TLS while no call is running.
 
@@ -418,7 +418,7 @@ class MessageSocket(Generic[M]):
     def bytes_received(self) -> int:
         """How many bytes have come in since the connection was made.
 
-        It grows while a large message arrives, so you can tell a slow peer from a silent one.
+        It grows while a large message arrives, so it distinguishes a slow peer from a silent one.
         """
         return self._decoder.bytes_fed
 

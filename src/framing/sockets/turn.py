@@ -1,7 +1,7 @@
 """One direction of one socket: who may use it, and whether it can still be trusted.
 
 One call at a time has the turn.  While a call moves bytes it says so (``is_moving``).  If it is
-then interrupted by an exception out of a signal handler, nobody knows what became of the bytes,
+then interrupted by an exception out of a signal handler, the fate of the bytes is unknown,
 so it leaves a *refusal* behind: every later call in that direction raises it.  A stream is then
 never misread, only given up.  Waiting for bytes is different: a call that is interrupted while it
 waits can be made again.
@@ -39,7 +39,7 @@ class Turn:
         advice: What to say after an interruption.
 
     Attributes:
-        free: Holds one token if nobody has the turn, and none if there is a refusal.
+        free: Holds one token if no call has the turn, and none if there is a refusal.
         is_moving: Whether the call that has the turn is moving bytes.
         refusal: What every call raises from now on, the class of the error and its text;
             ``None`` if there is nothing to refuse.
