@@ -17,7 +17,7 @@ PHRASES = {
     r" (is|are|was|were|goes|passes|comes|has|can|may|must) [^:?]*\.$",
 }
 # Labels of arguments and first lines of modules, which are not sentences.
-LABELS = ("What was", "What every call", "What a socket", "What ``json``", "What comes", "What can be")
+LABELS = ("What was", "What every", "What a socket", "What ``json``", "What comes", "What can be")
 
 
 def prose_of(page: Path) -> str:
