@@ -25,7 +25,6 @@ import struct
 import sys
 from contextlib import suppress
 from itertools import islice
-from queue import Empty
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -268,13 +267,13 @@ class Channel:
         if not self.is_plain or self.unsent or sock.gettimeout() is not None:
             return False
         try:
-            turn.free.get_nowait()
+            turn.free.pop()
             holding = turn  # noqa: F841  # for Turn.run, in a signal handler
             sent = sock.send(wire, DONTWAIT)
             if type(wire) is not bytes or sent < len(wire):
                 self.unsent = [*skip((wire,), sent)]
                 self.send_rest(NEVER)
-        except Empty:  # another call has the turn, or none will
+        except IndexError:  # another call has the turn, or none will
             return False
         except BaseException as error:
             # An error of send()'s own says that it sent nothing.
@@ -284,7 +283,9 @@ class Channel:
                 return False
             self.remember(error)
             raise
-        turn.free.put(True)
+        turn.free.append(True)
+        if turn.waiting:
+            turn.wake()
         return True
 
     @property
@@ -400,7 +401,7 @@ class Channel:
             resets: Whether the peer is to see a reset rather than a normal end.
         """
         self.is_closed = True
-        if self.receiving.free.empty() or self.sending.free.empty():
+        if not (self.receiving.free and self.sending.free):
             with suppress(OSError):
                 # Not the socket's own method: TLS would continue in plain text after it.
                 socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
