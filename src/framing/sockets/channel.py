@@ -57,6 +57,9 @@ _JOIN_SIZE = 16 * 1024
 # A few TLS records: more would hold up the thread that receives, and be no faster.
 _WRITE_SIZE = 64 * 1024
 
+# What os.sendfile raises where it cannot send from this file, or to this socket.
+_NO_SENDFILE = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+
 RECEIVE_ADVICE = (
     "a call that received on this connection was interrupted, and bytes may be lost:"
     " close the connection"
@@ -288,23 +291,24 @@ class Channel:
             turn.wake()
         return True
 
-    @property
-    def sends_files(self) -> bool:
-        """Whether the system can send from a file, with :meth:`send_file`."""
-        return self.is_plain and hasattr(os, "sendfile")
-
-    def send_file(self, fd: int, offset: int, size: int, deadline: Deadline) -> int:
+    def send_file(self, fd: int, offset: int, size: int, deadline: Deadline) -> int | None:
         """Send bytes of a file straight from the system, and return how many; 0 at its end.
 
-        Raises:
-            OSError: As ``os.sendfile`` raised it; ``EINVAL`` if it cannot send from this file.
+        Return ``None``, and send nothing, if the system cannot do that from this file.
         """
+        if not self.is_plain or not hasattr(os, "sendfile"):
+            return None
         # The socket's number is asked for at each attempt: another thread may have closed the
         # socket meanwhile, and the number may be another connection's by now.
         self.wait(True, deadline)
-        return self._attempt(
-            lambda _: os.sendfile(self.sock.fileno(), fd, offset, size), self.sending, deadline
-        )
+        try:
+            return self._attempt(
+                lambda _: os.sendfile(self.sock.fileno(), fd, offset, size), self.sending, deadline
+            )
+        except OSError as error:
+            if error.errno not in _NO_SENDFILE:
+                raise
+            return None
 
     # Attempts
 
