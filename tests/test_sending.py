@@ -92,6 +92,21 @@ def test_the_unsent_rest_does_not_change_with_the_callers_buffer() -> None:
         assert recv_msg(server) == b"hello" * 10_000
 
 
+def test_small_messages_that_the_system_takes_in_part_are_sent_once() -> None:
+    client, server = small_buffers(tcp_pair())
+    messages = [b"%d:" % number + b"x" * 3000 for number in range(150)]
+
+    def send() -> None:
+        with MessageSocket(client) as sender:
+            for message in messages:
+                sender.send(message)
+
+    sending = Task(send)
+    with MessageSocket(server) as receiver:
+        assert list(receiver) == messages
+    sending.result()
+
+
 def test_an_error_of_the_connection_is_raised_by_the_next_send() -> None:
     client, server = scripted(3, ConnectionResetError(), BrokenPipeError())
     messages = MessageSocket(client)

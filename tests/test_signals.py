@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -305,6 +306,29 @@ def test_a_handlers_timeout_in_the_middle_of_a_send_breaks_the_stream(
             send_msg(client, bytes(16 * 1024 * 1024))  # the peer reads nothing
         with pytest.raises(ConnectionError):
             send_msg(client, b"next")
+
+
+@pytest.mark.parametrize("make_pair", [tcp_pair, tls_pair])
+@pytest.mark.parametrize("size", [3_000, 300_000])
+def test_a_send_that_a_handler_cuts_short_passes_its_error_on_and_keeps_the_rest(
+    make_pair: Callable[[], Pair], size: int
+) -> None:
+    client, server = map(MessageSocket, small_buffers(make_pair()))
+    with client, server:
+        number = 0
+        with pytest.raises(TimeoutError, match="from the handler"):
+            while True:
+                with raising_after(0.3, TimeoutError("from the handler")):
+                    client.send(b"%d:" % number + bytes(size))
+                number += 1
+        sending = Task(partial(client.send, b"next"))
+        received = [server.recv(timeout=60)]
+        while received[-1] != b"next":
+            received.append(server.recv(timeout=60))
+        numbers = [int(each.partition(b":")[0]) for each in received[:-1]]
+        assert numbers == list(range(len(numbers)))
+        assert len(numbers) in {number, number + 1}  # the last one had begun, or it had not
+        sending.result()
 
 
 def test_a_handlers_timeout_inside_send_msg_leaves_the_connection_in_doubt() -> None:

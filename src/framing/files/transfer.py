@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 
 _DEFAULT = HeaderBodyFramer()
 _PIECE = 256 * 1024
-# What os.sendfile raises where it cannot send from this file, or to this socket.
-_CANNOT_SEND = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 _NO_SIZE = (
     "expected a regular file, whose size can be sent first: save what comes from a pipe or a"
     " device to a file, or send it in messages"
@@ -326,24 +324,17 @@ def _flush(channel: Channel) -> None:
 
 def _send_body(channel: Channel, source: BinaryIO, size: int) -> Iterator[int]:
     """Send the bytes of a file, and yield how many have been sent, up to *size* or its end."""
-    descriptor = _descriptor(source) if channel.sends_files else None
-    sent = 0
+    descriptor, sent = _descriptor(source), 0
     while sent < size:
-        piece = min(size - sent, _PIECE)
-        if descriptor is None:
+        count, piece = None, min(size - sent, _PIECE)
+        if descriptor is not None:
+            count = channel.send_file(descriptor, sent, piece, _deadline(channel))
+        if count is None:
             source.seek(sent)
             data = source.read(piece)
             channel.unsent = (data,) if data else ()
             _flush(channel)
-            count = len(data)
-        else:
-            try:
-                count = channel.send_file(descriptor, sent, piece, _deadline(channel))
-            except OSError as error:
-                if error.errno not in _CANNOT_SEND:
-                    raise
-                descriptor = None
-                continue
+            descriptor, count = None, len(data)
         if not count:
             return
         sent += count
@@ -396,17 +387,15 @@ def _take_head(
             if heads.decode():
                 break
             channel.receive(heads, min(heads.bytes_needed, _PIECE), _deadline(channel))
-    except BaseException:
+        turn.is_moving = True
+        head = next(heads.ready)
+        is_file = framer.name_key in head[0]
+        if not is_file:
+            heads.untake(head)
+    finally:
         was_moving, turn.is_moving = turn.is_moving, True
         decoder.switch(framer)
         turn.is_moving = was_moving
-        raise
-    turn.is_moving = True
-    head = next(heads.ready)
-    is_file = framer.name_key in head[0]
-    if not is_file:
-        heads.untake(head)
-    heads.switch(framer)
     if is_file:
         decoder.expect_body(head[1], offset)
     turn.is_moving = False

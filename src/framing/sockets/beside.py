@@ -18,8 +18,8 @@ from weakref import ref
 
 from ..decoder import Decoder
 from .channel import NEVER, RECEIVE_ADVICE, SEND_ADVICE, joined, skip
-from .checks import check_is_stream, explained, is_plain, refuse
-from .turn import Turn, is_own
+from .checks import check_is_stream, is_plain, refuse
+from .turn import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,11 +54,6 @@ class Beside:
         is_inside: Whether the decoder has begun to read a message.
         offset: Where the next message starts in the stream, if there is no decoder.
     """
-
-    __slots__ = (
-        "_receive", "_send", "decoder", "is_inside", "is_plain", "offset", "receiving",
-        "reference", "sending",
-    )  # fmt: skip
 
     def __init__(self, stream: Any) -> None:
         self.receiving = Turn(RECEIVE_ADVICE)
@@ -198,11 +193,11 @@ def _receive_file(file: Any, decoder: Decoder[Any], turn: Turn) -> None:
     if decoder.delimiter is not None and hasattr(file, "peek") and (ahead := file.peek(1)):
         size = decoder.reach(ahead[:_RECEIVE_SIZE])
     data = turn.move(getattr(file, "read1", file.read), size)
-    if data is None:
+    if not data:
         turn.is_moving = False
+    if data is None:
         raise BlockingIOError(errno.EWOULDBLOCK, "no bytes have come yet")
     if not data and getattr(file, "timeout", None) is not None:  # a serial port's
-        turn.is_moving = False
         raise TimeoutError("timed out: the peer has not sent enough")
     _feed(decoder, data, turn)
 
@@ -265,8 +260,3 @@ def beside(stream: Any) -> Beside:
             " beside it: feed a decoder, as in framer.decoder().feed(data)"
         ) from None
     return kept.setdefault(key, state)
-
-
-def explain(error: BaseException, stream: Any) -> BaseException:
-    """Return *error*, in one sentence if the stream was never connected, or was closed."""
-    return explained(error, stream) if isinstance(error, OSError) and is_own(error) else error

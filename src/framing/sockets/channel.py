@@ -25,7 +25,6 @@ import struct
 import sys
 from contextlib import suppress
 from itertools import islice
-from queue import Empty
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -57,6 +56,9 @@ _MOST_PARTS = 16
 _JOIN_SIZE = 16 * 1024
 # A few TLS records: more would hold up the thread that receives, and be no faster.
 _WRITE_SIZE = 64 * 1024
+
+# What os.sendfile raises where it cannot send from this file, or to this socket.
+_NO_SENDFILE = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 RECEIVE_ADVICE = (
     "a call that received on this connection was interrupted, and bytes may be lost:"
@@ -268,13 +270,13 @@ class Channel:
         if not self.is_plain or self.unsent or sock.gettimeout() is not None:
             return False
         try:
-            turn.free.get_nowait()
+            turn.free.pop()
             holding = turn  # noqa: F841  # for Turn.run, in a signal handler
             sent = sock.send(wire, DONTWAIT)
             if type(wire) is not bytes or sent < len(wire):
                 self.unsent = [*skip((wire,), sent)]
                 self.send_rest(NEVER)
-        except Empty:  # another call has the turn, or none will
+        except IndexError:  # another call has the turn, or none will
             return False
         except BaseException as error:
             # An error of send()'s own says that it sent nothing.
@@ -284,26 +286,29 @@ class Channel:
                 return False
             self.remember(error)
             raise
-        turn.free.put(True)
+        turn.free.append(True)
+        if turn.waiting:
+            turn.wake()
         return True
 
-    @property
-    def sends_files(self) -> bool:
-        """Whether the system can send from a file, with :meth:`send_file`."""
-        return self.is_plain and hasattr(os, "sendfile")
-
-    def send_file(self, fd: int, offset: int, size: int, deadline: Deadline) -> int:
+    def send_file(self, fd: int, offset: int, size: int, deadline: Deadline) -> int | None:
         """Send bytes of a file straight from the system, and return how many; 0 at its end.
 
-        Raises:
-            OSError: As ``os.sendfile`` raised it; ``EINVAL`` if it cannot send from this file.
+        Return ``None``, and send nothing, if the system cannot do that from this file.
         """
+        if not self.is_plain or not hasattr(os, "sendfile"):
+            return None
         # The socket's number is asked for at each attempt: another thread may have closed the
         # socket meanwhile, and the number may be another connection's by now.
         self.wait(True, deadline)
-        return self._attempt(
-            lambda _: os.sendfile(self.sock.fileno(), fd, offset, size), self.sending, deadline
-        )
+        try:
+            return self._attempt(
+                lambda _: os.sendfile(self.sock.fileno(), fd, offset, size), self.sending, deadline
+            )
+        except OSError as error:
+            if error.errno not in _NO_SENDFILE:
+                raise
+            return None
 
     # Attempts
 
@@ -403,7 +408,7 @@ class Channel:
         if not resets and hasattr(self.sock, "unwrap"):
             with suppress(OSError, ValueError, RuntimeError):
                 self._attempting.run(Deadline(_WAKING_TIME, None), self._end_tls)
-        if self.receiving.free.empty() or self.sending.free.empty():
+        if not (self.receiving.free and self.sending.free):
             with suppress(OSError):
                 # Not the socket's own method: TLS would continue in plain text after it.
                 socket.socket.shutdown(self.sock, socket.SHUT_RDWR)

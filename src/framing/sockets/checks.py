@@ -80,16 +80,6 @@ def check_is_connected(sock: Any) -> None:
         return
 
 
-def explained(error: OSError, sock: Any) -> OSError:
-    """Return what to raise for *error*: one sentence if *sock* was not connected, or is closed."""
-    if error.errno in {errno.ENOTCONN, errno.EPIPE, errno.EBADF, errno.EINVAL}:
-        try:
-            check_is_connected(sock)
-        except OSError as reason:
-            return reason
-    return error
-
-
 def check_address(address: Any) -> None:
     """Raise an error if *address* is neither a host and a port nor the path of a Unix socket.
 
@@ -102,6 +92,8 @@ def check_address(address: Any) -> None:
                 f"expected a host and a port, or the path of a Unix socket, not {address!r}:"
                 f" write ({host!r}, {port})"
             )
+        if not hasattr(socket, "AF_UNIX"):
+            raise OSError(errno.EAFNOSUPPORT, "there are no Unix sockets: use a host and a port")
         return
     if not isinstance(address, (tuple, list)) or len(address) < 2:
         raise TypeError(

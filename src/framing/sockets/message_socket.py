@@ -13,10 +13,8 @@ import socket
 import sys
 import threading
 from contextlib import suppress
-from functools import partial
 from itertools import chain
 from operator import length_hint
-from queue import Empty
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from ..decoder import raising
@@ -31,8 +29,6 @@ from .turn import Turn, is_own
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from ssl import SSLContext
-    from types import TracebackType
-    from typing import NoReturn
 
     from ..buffer import Buffer
     from ..decoder import Decoder
@@ -159,6 +155,8 @@ class MessageSocket(Generic[M]):
                 are two.
             RuntimeError: A signal handler called this while it was interrupting a ``send``.
         """
+        if self._finished_by:
+            self._check_usable()
         parts = self._encode_parts(message)
         if timeout is not None or len(parts) != 1 or not self._channel.send_at_once(parts[0]):
             self._run(self._sending, timeout, self._send, parts)
@@ -224,15 +222,12 @@ class MessageSocket(Generic[M]):
         for message in messages:
             parts = encode_parts(message)
             wire = parts[0]
-            if len(parts) > 1 or type(wire) is not bytes:
-                size += sum(memoryview(part).nbytes for part in parts)
-                if size >= _BATCH_SIZE:
-                    batch += parts  # the last one of a batch is not copied
-                    return True
-                wire = b"".join(parts)  # its owner may use the buffer for the next message
-            else:
+            if len(parts) == 1 and type(wire) is bytes:
                 size += len(wire)
-            append(wire)
+                append(wire)
+            else:  # the last one of a batch is not copied; of others the owner uses the buffer
+                size += sum(memoryview(part).nbytes for part in parts)
+                batch += parts if size >= _BATCH_SIZE else (b"".join(parts),)
             if size >= _BATCH_SIZE:
                 return True
         return False
@@ -240,8 +235,7 @@ class MessageSocket(Generic[M]):
     @property
     def unsent(self) -> int:
         """How many bytes of a message that has begun to go out are unsent."""
-        unsent = () if self._finished_by == "close" else self._channel.unsent
-        return sum(memoryview(part).nbytes for part in unsent)
+        return sum(memoryview(part).nbytes for part in self._channel.unsent)
 
     def flush(self, *, timeout: float | None = None) -> None:
         """Send the unsent bytes.
@@ -347,12 +341,10 @@ class MessageSocket(Generic[M]):
         """
         if type(self._framer).read_message is not LengthPrefixFramer.read_message:
             raise TypeError(f"recv_into() needs a LengthPrefixFramer, not {self._framer!r}")
-        view = memoryview(buffer)
+        view = memoryview(buffer).cast("B")
         if view.readonly:
             kind = type(buffer).__name__
             raise TypeError(f"expected a buffer that can be written to, not {kind}")
-        if view.format != "B":
-            view = view.cast("B")
         size = None
         while size is None:
             for message in self._ready:
@@ -396,12 +388,10 @@ class MessageSocket(Generic[M]):
         """
         if length_hint(self._ready):
             return True
-        if self._receiving.free.empty() and self._receiving.refusal is None:
-            return False  # another thread waits for the next message
         try:
             return self._receiving.run(Deadline(None, 0), self._decode_what_is_here)
-        except (BlockingIOError, TimeoutError):
-            return False
+        except (BlockingIOError, TimeoutError, RuntimeError):
+            return False  # a call waits for the next message, in another thread or this one
         except (FramingError, OSError, ValueError):
             return True  # recv() will raise it
 
@@ -423,18 +413,20 @@ class MessageSocket(Generic[M]):
         if not channel.is_plain or self._finished_by or channel.sock.gettimeout() is not None:
             return False
         try:
-            turn.free.get_nowait()
+            turn.free.pop()
             holding = turn  # noqa: F841  # for Turn.run, in a signal handler
             found = decoder.receive_block(channel.sock.recv, _READ_AHEAD)
             if found:
                 self._publish()
-        except Empty:  # another call has the turn, or none will
+        except IndexError:  # another call has the turn, or none will
             return False
         except BaseException as error:  # no byte is lost: see StreamBuffer.feed_from
             turn.give()
             channel.remember(error)
             raise
-        turn.free.put(True)
+        turn.free.append(True)
+        if turn.waiting:
+            turn.wake()
         return found
 
     # What follows is for the call that has the turn to receive.
@@ -561,13 +553,12 @@ class MessageSocket(Generic[M]):
 
     def _switch(self, framer: Framer[N], _deadline: Deadline) -> MessageSocket[N]:
         self._check_usable()
-        turn = self._receiving
-        turn.is_moving = True
+        self._receiving.is_moving = True
         self._hide_ready()
         other: MessageSocket[N] = object.__new__(type(self))  # type: ignore[arg-type]
         vars(other).update(vars(self))  # a subclass may have attributes of its own
         other._take_up(self._channel, self._decoder.switch(framer))
-        self._finish("switch")
+        self._finished_by = "switch"
         return other
 
     def detach(self) -> tuple[socket.socket, bytes]:
@@ -591,17 +582,16 @@ class MessageSocket(Generic[M]):
 
     def _detach(self, deadline: Deadline) -> tuple[socket.socket, bytes]:
         self._flush(deadline)
-        turn, decoder, sock = self._receiving, self._decoder, self._channel.sock
-        turn.is_moving = True
-        self._hide_ready()
+        decoder, sock = self._decoder, self._channel.sock
         if decoder.rest:
-            turn.is_moving = False
             raise ValueError(
                 f"{decoder.rest} or more bytes of a message that was not received are still to"
                 " come: receive the next message first"
             )
+        self._receiving.is_moving = True
+        self._hide_ready()
         data = decoder.unread()
-        self._finish("detach")
+        self._finished_by = "detach"
         beside(sock).disown(decoder.offset)
         return sock, data
 
@@ -643,7 +633,7 @@ class MessageSocket(Generic[M]):
         """
         if self._finished_by:
             return
-        deadline = NEVER if timeout is None else Deadline(timeout, None)
+        deadline = Deadline(timeout, None)
         try:
             if self._sending.refusal is None:  # or else a call has raised why
                 self._sending.run(deadline, self._flush, deadline)
@@ -654,7 +644,7 @@ class MessageSocket(Generic[M]):
 
     def _close_now(self) -> None:
         channel, self._ready = self._channel, _NOTHING
-        self._finish("close")
+        self._finished_by = "close"
         channel.close(resets=bool(channel.unsent))
         channel.unsent = ()
         received, self._decoder = self._decoder.bytes_fed, self._framer.decoder()
@@ -663,21 +653,13 @@ class MessageSocket(Generic[M]):
     def __enter__(self) -> MessageSocket[M]:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
         """Close the connection; without waiting, if the block was left by an exception."""
-        if kind is None or self._finished_by:
+        if kind is None:
             self.close()
-            return
-        try:
+        else:
             with suppress(OSError):
-                self.flush(timeout=0)
-        finally:
-            self._close_now()
+                self.close(timeout=0)
 
     def __repr__(self) -> str:
         state = f" finished by {self._finished_by}()" if self._finished_by else ""
@@ -695,14 +677,14 @@ class MessageSocket(Generic[M]):
         own = self._channel.own_timeout()
         return NEVER if timeout is None and own is None else Deadline(timeout, own)
 
-    def _finish(self, method: str) -> None:
-        self._finished_by = method
-        self._encode_parts = partial(_raise_finished, method)
-
     def _check_usable(self) -> None:
         """Raise an error if this object is finished, by another thread perhaps."""
+        if self._finished_by == "close":
+            raise OSError(errno.EBADF, "this MessageSocket is closed")
         if self._finished_by:
-            _raise_finished(self._finished_by)
+            raise io.UnsupportedOperation(
+                f"this MessageSocket was finished by {self._finished_by}(): use what that returned"
+            )
 
 
 # For framing.files, which moves the bytes of a file by itself
@@ -719,14 +701,6 @@ def lend_decoder(conn: MessageSocket[M], function: Callable[[Decoder[M]], N]) ->
     conn._check_usable()
     conn._hide_ready()  # what was decoded ahead is only in the decoder then
     return function(conn._decoder)
-
-
-def _raise_finished(method: str, *_: object) -> NoReturn:
-    if method == "close":
-        raise OSError(errno.EBADF, "this MessageSocket is closed")
-    raise io.UnsupportedOperation(
-        f"this MessageSocket was finished by {method}(): use what that returned"
-    )
 
 
 class _Locked:
@@ -837,8 +811,6 @@ def _connected(address: tuple[str, int] | str, timeout: float | None) -> socket.
         sock = socket.create_connection(address, timeout)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock
-    if not hasattr(socket, "AF_UNIX"):
-        raise OSError(errno.EAFNOSUPPORT, "this system has no Unix sockets: use a host and a port")
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.settimeout(timeout)
