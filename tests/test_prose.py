@@ -1,7 +1,5 @@
 """What people read is plain English."""
 
-from __future__ import annotations
-
 import ast
 import re
 from pathlib import Path
@@ -33,7 +31,7 @@ def prose_of(page: Path) -> str:
 def test_the_prose_is_plain_english() -> None:
     pages = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]
     pages = [page for page in pages if page.exists() and "zh" not in page.parts]
-    found = []
+    found: list[tuple[str, str, str]] = []
     for page in [*pages, *Path(framing.__path__[0]).rglob("*.py")]:
         for sentence in re.split(r"(?<=[.!?:|])\s+|\n\n", prose_of(page)):
             line = " ".join(sentence.split())
