@@ -29,7 +29,9 @@ exclude_patterns = ["_build"]
 
 html_theme = "furo"
 html_title = "framing"
+pygments_dark_style = "github-dark"  # in the theme's own, imported names look like links
 html_static_path = ["_static"]
+html_favicon = "_static/favicon.svg"
 html_css_files = ["site.css"]
 html_show_copyright = False
 html_copy_source = False
