@@ -67,7 +67,7 @@ OTHER_COMMANDS = (
     "python3 -m venv ",
 )
 # What some pages use and the extra "test" does not bring along.
-OPTIONAL = ("framing.testing", "google.protobuf", "msgspec", "pydantic")
+OPTIONAL = ("google.protobuf", "msgspec", "pydantic")
 MODULES = [framing.__name__] + [
     each.name
     for each in pkgutil.walk_packages(framing.__path__, f"{framing.__name__}.")
