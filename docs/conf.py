@@ -29,7 +29,9 @@ exclude_patterns = ["_build"]
 
 html_theme = "furo"
 html_title = "framing"
+pygments_dark_style = "github-dark"  # in the theme's own, imported names look like links
 html_static_path = ["_static"]
+html_favicon = "_static/favicon.svg"
 html_css_files = ["site.css"]
 html_show_copyright = False
 html_copy_source = False
@@ -47,10 +49,8 @@ python_maximum_signature_line_length = 88
 nitpicky = True
 nitpick_ignore_regex = [
     # The standard library's documentation is elsewhere, and a build needs no network.
-    (
-        r"py:.*",
-        r"(abc|asyncio(\.\w+)?|collections\.abc|io|os|pathlib|socket|socketserver|ssl|typing)\..*|Path|SSLContext",
-    ),
+    (r"py:.*", r"(abc|asyncio(\.\w+)?|collections\.abc|io|os|pathlib)\..*|Path|SSLContext"),
+    (r"py:.*", r"(socket|socketserver|ssl|typing)\..*"),
     (r"py:.*", r"(.*\.)?[MNP]"),  # the type variables that stand for the type of a message
     (r"py:class", r"(.*\.)?(Address|Connection|Stream|Refuse)"),  # internal, or explained there
 ]

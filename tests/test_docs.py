@@ -67,7 +67,7 @@ OTHER_COMMANDS = (
     "python3 -m venv ",
 )
 # What some pages use and the extra "test" does not bring along.
-OPTIONAL = ("framing.testing", "google.protobuf", "msgspec", "pydantic")
+OPTIONAL = ("google.protobuf", "msgspec", "pydantic")
 MODULES = [framing.__name__] + [
     each.name
     for each in pkgutil.walk_packages(framing.__path__, f"{framing.__name__}.")
@@ -259,7 +259,7 @@ def test_the_client_in_javascript_is_understood(tmp_path: Path) -> None:
 def test_the_texts_on_the_troubleshooting_page_are_those_of_the_errors() -> None:
     library = "\n".join(
         "".join(
-            each.value if isinstance(each, ast.Constant) else "\0" for each in string_parts(node)
+            str(each.value) if isinstance(each, ast.Constant) else "\0" for each in string_parts(node)
         )
         for source in Path(framing.__path__[0]).rglob("*.py")
         for node in ast.walk(ast.parse(source.read_text("utf-8")))

@@ -1,7 +1,5 @@
 """What people read is plain English."""
 
-from __future__ import annotations
-
 import ast
 import re
 from pathlib import Path
@@ -12,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 PHRASES = {
     "is no X: write 'is not an X'": r"(?<!\b[Tt]here )\b(is|are|was|were) no (?!longer\b|more\b)",
     "tell: write 'reports', 'shows', 'returns'": r"\b(tells?|told|telling)\b",
-    "nobody, somebody: say who": r"\b(no|some)body\b",
+    "nobody, somebody: say who": r"\b([Nn]o|[Ss]ome)body\b",
     "a clause as a subject: use a noun": r"^(Who|Whoever|What)\b(?! is\b| to\b)[^:?]*"
     r" (is|are|was|were|goes|passes|comes|has|can|may|must) [^:?]*\.$",
 }
@@ -33,7 +31,7 @@ def prose_of(page: Path) -> str:
 def test_the_prose_is_plain_english() -> None:
     pages = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]
     pages = [page for page in pages if page.exists() and "zh" not in page.parts]
-    found = []
+    found: list[tuple[str, str, str]] = []
     for page in [*pages, *Path(framing.__path__[0]).rglob("*.py")]:
         for sentence in re.split(r"(?<=[.!?:|])\s+|\n\n", prose_of(page)):
             line = " ".join(sentence.split())

@@ -749,7 +749,7 @@ async def serve(
         ssl: For TLS: a context for servers, with a certificate.
 
     Raises:
-        OSError: Nobody can listen there; for example, the address is in use.
+        OSError: It cannot listen there; for example, the address is in use.
         TypeError: One of the arguments is something else.
         ValueError: There is no such port, or *ssl* is a context for clients.
     """

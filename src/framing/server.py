@@ -108,7 +108,7 @@ class Server(BaseServer):
             poll_interval: How often to look for that, in seconds.
 
         Raises:
-            KeyboardInterrupt: Somebody has pressed Ctrl-C.  You can call it again.
+            KeyboardInterrupt: Ctrl-C was pressed.  You can call it again.
         """
         self._has_stopped.clear()
         self.timeout = poll_interval
@@ -322,7 +322,7 @@ def serve(
         ssl: For TLS: a context for servers, with a certificate.
 
     Raises:
-        OSError: Nobody can listen there; for example, the address is in use.
+        OSError: It cannot listen there; for example, the address is in use.
         TypeError: One of the arguments is something else.
         ValueError: There is no such port, or *max_connections* is less than 1, or *ssl* is a
             context for clients.
