@@ -47,7 +47,7 @@ python_maximum_signature_line_length = 88
 nitpicky = True
 nitpick_ignore_regex = [
     # The standard library's documentation is elsewhere, and a build needs no network.
-    (r"py:.*", r"(abc|collections\.abc|io|os|pathlib|socket|socketserver|ssl|typing)\..*|Path|SSLContext"),
+    (r"py:.*", r"(abc|asyncio(\.\w+)?|collections\.abc|io|os|pathlib|socket|socketserver|ssl|typing)\..*|Path|SSLContext"),
     (r"py:.*", r"(.*\.)?[MNP]"),  # the type variables that stand for the type of a message
     (r"py:class", r"(.*\.)?(Address|Connection|Stream|Refuse)"),  # internal, or explained there
 ]
@@ -78,15 +78,17 @@ class SearchWithChinese(SearchEnglish):
 
 
 _overloaded: set[str] = set()
+_MADE_FOR_YOU = {"framing.aio.MessageStream", "framing.aio.Server", "framing.server.Server"}
 
 
 def keep_overloads_for_type_checkers(app: Sphinx) -> None:
     """Show one signature, in terms of ``M``, where type checkers see two."""
-    for name in ("sockets.functions", "sockets.message_socket", "server"):
+    for name in ("sockets.functions", "sockets.message_socket", "server", "aio"):
         analyzer = ModuleAnalyzer.for_module(f"framing.{name}")
         analyzer.analyze()
+        module = "framing.aio" if name == "aio" else "framing"
         _overloaded.update(
-            f"framing.{each}".removesuffix(".__init__") for each in analyzer.overloads
+            f"{module}.{each}".removesuffix(".__init__") for each in analyzer.overloads
         )
         analyzer.overloads = {}
 
@@ -95,8 +97,12 @@ def shorten_signature(
     app: Sphinx, what: str, name: str, obj: object, options: object, given: str, result: str | None
 ) -> tuple[str, str | None] | None:
     """Show the default framer as a user would write it, and see above."""
+    if name in _MADE_FOR_YOU:
+        return "", None
     if not given:
         return None
+    if name == "framing.serve":
+        result = "~framing.server.Server"  # not asyncio's
     given = given.replace(repr(framing.LengthPrefixFramer()), "LengthPrefixFramer()")
     if name not in _overloaded:
         return given, result

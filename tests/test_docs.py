@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import gc
 import importlib
 import inspect
 import pkgutil
@@ -44,22 +45,28 @@ OTHER_COMMANDS = (
     "curl -i http://127.0.0.1:8000/",
     "mkdir files",
     "python capture.py",
-    "mypy --strict myapp",
+    "mypy --strict wire",
     "mkdir -p elsewhere/acme && cp -r src/framing elsewhere/acme/wire",
     "python -m coverage ",
     "python -m http.server",
     "python -m pip install -e '.[bench]'",
+    "python -m pip install -e '.[dev]'",
     "python -m pip install -e '.[mutation]'",
     "python -m pip install -e '.[peers]'",
     "python -m pip install atheris",
-    "python -m myapp.wire demo",
+    "python -m wire demo",
+    "python -m mypy",
+    "python -m ruff ",
     "python client.py",
     "python cure.py",
     "python solution.py",
     "python problem.py",
     "python server.py",
+    "python start.py",
     "python3 -m venv ",
 )
+# What some pages use and the extra "test" does not bring along.
+OPTIONAL = ("framing.testing", "google.protobuf", "msgspec", "pydantic")
 MODULES = [framing.__name__] + [
     each.name
     for each in pkgutil.walk_packages(framing.__path__, f"{framing.__name__}.")
@@ -106,12 +113,17 @@ def test_python_blocks_run(page: Path) -> None:
     # The blocks of a page are one program, as somebody who follows it would type; but those that
     # name a file are programs of their own: see the next test.
     blocks = [each.text for each in blocks_of(page) if each.language == "python" and not each.file]
+    for module in OPTIONAL:
+        if any(re.search(rf"^(import|from) {module}\b", each, re.MULTILINE) for each in blocks):
+            pytest.importorskip(module)
     namespace: dict[str, object] = {"__name__": "example"}
     try:
         with warnings.catch_warnings():
             # An example may leave a socket to be closed when its name gets another one.
             warnings.simplefilter("ignore", ResourceWarning)
-            exec(compile("\n".join(blocks), str(page), "exec"), namespace)  # noqa: S102
+            code = compile("\n".join(blocks), str(page), "exec", dont_inherit=True)
+            exec(code, namespace)  # noqa: S102
+            gc.collect()
     finally:
         for value in namespace.values():
             if isinstance(value, framing.MessageSocket):
@@ -214,11 +226,10 @@ def test_the_copy_works_under_its_new_name(tmp_path: Path) -> None:
     if shutil.which("cp") is None:
         pytest.skip("there is no cp")
     (tmp_path / "framing").symlink_to(ROOT)
-    (tmp_path / "myapp").mkdir()
     subprocess.run(command, shell=True, cwd=tmp_path, check=True, timeout=TIMEOUT)  # noqa: S602
-    demo = [sys.executable, "-I", "-c", "import sys; sys.path.insert(0, ''); import myapp.wire"]
+    demo = [sys.executable, "-I", "-c", "import sys; sys.path.insert(0, ''); import wire"]
     subprocess.run(demo, cwd=tmp_path, check=True, timeout=TIMEOUT)
-    assert (tmp_path / "myapp" / "wire" / "LICENSE").exists()
+    assert (tmp_path / "wire" / "LICENSE").exists()
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="there is no node")

@@ -99,10 +99,7 @@ from .sockets.functions import recv_msg, send_msg
 from .sockets.message_socket import MessageSocket, connect
 
 if TYPE_CHECKING:
-    from . import aio as aio
-    from . import files as files
-    from . import server as server
-    from . import testing as testing
+    from . import aio, files, server, testing  # noqa: F401  # mypy refuses aio as aio here
     from .server import serve
 
 __all__ = [

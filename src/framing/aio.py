@@ -55,6 +55,7 @@ N = TypeVar("N")
 _log = open_log(f"{__package__}.aio")
 
 _DEFAULT = LengthPrefixFramer()
+_ENDED = "end() was called: nothing can be sent any more"
 _NOTHING: Iterator[Any] = iter(())
 # The most to receive at once.
 _READ_SIZE = 256 * 1024
@@ -170,7 +171,7 @@ class _Connection(asyncio.BufferedProtocol):
         while not self.may_write:
             self._check_alive()
             if self._has_ended:
-                raise BrokenPipeError(errno.EPIPE, "end() was called: nothing can be sent any more")
+                raise BrokenPipeError(errno.EPIPE, _ENDED)
             await _wait(self._writers)
 
     def write(self, parts: list[bytes]) -> None:
@@ -289,7 +290,7 @@ class _Pipes:
         self.decoder = framer.decoder()
         self._reader, self._writer = reader, writer
         self._readers: list[asyncio.Future[None]] = []
-        self._is_reading = False
+        self._is_reading = self._has_ended = False
         self._draining = asyncio.Lock()  # Python 3.10 lets one task wait in drain()
 
     async def wait_for_bytes(self) -> None:
@@ -310,13 +311,14 @@ class _Pipes:
     async def until_writable(self) -> None:
         async with self._draining:
             await self._writer.drain()
-        if self._writer.is_closing():
-            raise BrokenPipeError(errno.EPIPE, "nothing can be sent any more")
+        if self._has_ended or self._writer.is_closing():
+            raise BrokenPipeError(errno.EPIPE, _ENDED)
 
     def write(self, parts: list[bytes]) -> None:
         self._writer.writelines(parts)
 
     def end(self) -> None:
+        self._has_ended = True
         self._writer.write_eof()
 
     async def close(self) -> None:

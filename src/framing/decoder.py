@@ -508,7 +508,9 @@ class Decoder(Generic[M]):
             return self._wait(0)
         if self._reading is None:
             buffer.rewind()
-        if self._split is not None and not buffer.read:
+        # (A reader that looks for a delimiter knows how far it has looked; a block would be copied
+        # and searched again with each chunk of a long line.)
+        if self._split is not None and not buffer.read and buffer.searched <= buffer.pos:
             if self._decode_block():
                 return True
             if self._wanted and not self._ended:
@@ -574,6 +576,7 @@ class Decoder(Generic[M]):
         """
         buffer = self._buffer
         reading, self._reading = self._reading, None
+        is_long = buffer.searched > buffer.pos  # a delimiter was not found before
         messages: list[M] = []
         ends: list[int] = []
         pos = 0
@@ -585,7 +588,10 @@ class Decoder(Generic[M]):
                 self._suspend(reading)
                 return
             ends.append(buffer.pos)
-            reading, pos = self._read_ahead(reading, ends)
+            if is_long and self._split is not None:
+                reading, pos = None, ends[-1]  # what follows is decoded as a block
+            else:
+                reading, pos = self._read_ahead(reading, ends)
         except Exception as error:
             if not messages:
                 self._error = self._as_error(error)
