@@ -7,8 +7,8 @@ import struct
 
 with socket.create_server(("127.0.0.1", 9000)) as listener:
     print("listening: {}:{}".format(*listener.getsockname()), flush=True)
-    stream = listener.accept()[0].makefile("rb")  # read(n) 会一直等到 n 个字节
-with stream:
+    conn, _ = listener.accept()
+with conn, conn.makefile("rb") as stream:  # read(n) 会一直等到 n 个字节
     (size,) = struct.unpack("i", stream.read(4))
     header = json.loads(stream.read(size))
     name = os.path.basename(header["filename"])  # 不能让对方写到别的文件夹里去
