@@ -47,7 +47,10 @@ python_maximum_signature_line_length = 88
 nitpicky = True
 nitpick_ignore_regex = [
     # The standard library's documentation is elsewhere, and a build needs no network.
-    (r"py:.*", r"(abc|asyncio(\.\w+)?|collections\.abc|io|os|pathlib|socket|socketserver|ssl|typing)\..*|Path|SSLContext"),
+    (
+        r"py:.*",
+        r"(abc|asyncio(\.\w+)?|collections\.abc|io|os|pathlib|socket|socketserver|ssl|typing)\..*|Path|SSLContext",
+    ),
     (r"py:.*", r"(.*\.)?[MNP]"),  # the type variables that stand for the type of a message
     (r"py:class", r"(.*\.)?(Address|Connection|Stream|Refuse)"),  # internal, or explained there
 ]
@@ -160,6 +163,14 @@ def link_first_mentions(app: Sphinx, doctree: nodes.document) -> None:
             link += literal
 
 
+def let_pictures_scroll(app: Sphinx, doctree: nodes.document) -> None:
+    """Put each drawing into a box of its own, which scrolls where the screen is narrow."""
+    for raw in list(doctree.findall(nodes.raw)):
+        if raw.astext().startswith("<svg"):
+            box = f'<div class="picture">{raw.astext()}</div>'
+            raw.replace_self(nodes.raw("", box, format="html"))
+
+
 def set_the_language(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object
 ) -> None:
@@ -180,4 +191,5 @@ def setup(app: Sphinx) -> None:
     app.connect("autodoc-process-docstring", draw_literally, priority=400)  # before napoleon
     app.connect("missing-reference", find_where_it_is_imported_from)
     app.connect("doctree-read", link_first_mentions)
+    app.connect("doctree-read", let_pictures_scroll)
     app.connect("html-page-context", set_the_language)

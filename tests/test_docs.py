@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import doctest
 import gc
 import importlib
@@ -253,6 +254,29 @@ def test_the_client_in_javascript_is_understood(tmp_path: Path) -> None:
         finally:
             stop(client)
     assert printed == b"HELLO\n"
+
+
+def test_the_texts_on_the_troubleshooting_page_are_those_of_the_errors() -> None:
+    library = "\n".join(
+        "".join(
+            each.value if isinstance(each, ast.Constant) else "\0" for each in string_parts(node)
+        )
+        for source in Path(framing.__path__[0]).rglob("*.py")
+        for node in ast.walk(ast.parse(source.read_text("utf-8")))
+        if isinstance(node, (ast.JoinedStr, ast.Constant))
+    )
+    page = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8").partition("## Receiving")[2]
+    texts = re.findall(r"`([^`]+)`", "\n".join(re.findall(r"^\| (.*?) \|", page, re.MULTILINE)))
+    assert len(texts) > 80
+    others = re.compile(r"expected a socket\b.*, not|in \w+-endian: does|takes 1 positional")
+    fragments = {part for text in texts if not others.search(text) for part in text.split("...")}
+    assert not [part for part in fragments if part.strip(" :,") not in library]
+
+
+def string_parts(node: ast.JoinedStr | ast.Constant) -> list[ast.expr]:
+    if isinstance(node, ast.JoinedStr):
+        return node.values
+    return [node] if isinstance(node.value, str) else []
 
 
 def test_doctests_of_docstrings_pass() -> None:

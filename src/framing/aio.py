@@ -16,8 +16,8 @@ message: it never waits between taking one and returning it.  A ``send`` that is
 nothing: it waits first, until the connection takes more, and never after it has begun.
 
 What it costs: all connections of a thread receive into one buffer, and small messages that are
-sent in the same turn of the event loop go out together, behind the first.  Above 256 KiB of bytes
-that nobody has asked for, it stops reading, so that the peer has to wait.
+sent in the same turn of the event loop go out together, behind the first.  Above 256 KiB of
+undecoded bytes, it stops reading until you ask for a message, so that the peer has to wait.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 r"""Whole messages over UDP, without its surprises.
 
 UDP keeps the boundaries of messages, so there is nothing to frame: a datagram arrives whole
-or not at all.  What goes wrong is size, truncation, permission and late errors, and each
+or not at all.  The pitfalls are size, truncation, permissions and late errors, and each
 function here handles its part::
 
     open_datagram        a socket, with the options that must be set before it is bound
@@ -158,7 +158,7 @@ def send_datagram(
         TypeError: *data* is not bytes, or *sock* is not a socket.
         PermissionError: *address* may be a broadcast address, and *sock* was not opened with
             ``broadcast=True``.
-        ConnectionRefusedError: An earlier datagram was not received by anybody;
+        ConnectionRefusedError: No program received an earlier datagram;
             ``ConnectionResetError`` on Windows.  See *ignore_refused*.
         OSError: Any other error of the socket.
         ValueError: *sock* is a stream socket.
@@ -194,7 +194,7 @@ def recv_datagram(
     Raises:
         TruncatedDatagramError: The datagram was larger than *max_size*.  It is gone; the next
             call receives the next one.
-        ConnectionRefusedError: An earlier datagram was not received by anybody;
+        ConnectionRefusedError: No program received an earlier datagram;
             ``ConnectionResetError`` on Windows.  See *ignore_refused*.
         OSError: Any other error of the socket, such as ``TimeoutError`` or
             ``BlockingIOError``.
@@ -245,7 +245,7 @@ def request_datagram(
             times, and the call takes up to ``timeout`` seconds for each.
         accept: Called with the bytes that came from *address*; returns whether they are the
             answer.  By default they are.
-        ignore_refused: As in :func:`send_datagram`.  If nobody receives at *address*, the
+        ignore_refused: As in :func:`send_datagram`.  If no program receives at *address*, the
             call times out if this is true, and raises if it is false.
 
     Returns:
@@ -254,7 +254,7 @@ def request_datagram(
     Raises:
         TimeoutError: No answer came.
         EncodeError: *data* is larger than UDP can carry.
-        ConnectionRefusedError: Nobody receives at *address*; ``ConnectionResetError`` on
+        ConnectionRefusedError: No program receives at *address*; ``ConnectionResetError`` on
             Windows.  See *ignore_refused*.
         OSError: Any other error of the socket.
         ValueError: *timeout* is not above 0, *retries* is negative, or *sock* is a stream

@@ -63,7 +63,7 @@ class _Reading(NamedTuple):
 
 
 class _Rest(NamedTuple):
-    """Bytes behind a message's beginning that nobody wants: up to *end*, or to a delimiter.
+    """Bytes behind a message's beginning that are discarded: up to *end*, or to a delimiter.
 
     Both offsets count from the beginning of the stream, so what is left never has to be counted.
     """
@@ -186,7 +186,8 @@ class Decoder(Generic[M]):
         self._ended = True
 
     def restore(self, data: Buffer) -> None:
-        """Keep bytes that were received past the decoder after all."""
+        """Keep the last bytes that were received past the decoder after all."""
+        self._buffer.base -= memoryview(data).nbytes
         self._buffer.feed(data)
 
     # A body may follow a message, and be received past the decoder
@@ -425,11 +426,10 @@ class Decoder(Generic[M]):
         into[: len(data)] = data
         return len(data)
 
-    def finish_message(self, elsewhere: int) -> None:
-        """Count the current message as taken: its last *elsewhere* bytes came by another way."""
+    def finish_message(self) -> None:
+        """Count the current message as taken: its last bytes came by another way."""
         self._reading, self._wanted = None, 0
         self._buffer.drop(self._buffer.size)
-        self._buffer.base += elsewhere
 
     # Bytes are taken back
 

@@ -55,7 +55,7 @@ class DecodeError(FramingError, ValueError):
         offset: Where the bad message starts in the stream, in bytes; filled in by the decoder,
             ``None`` until then.
         recoverable: Whether the next call continues behind the bad message.  If it is false,
-            nobody knows where the next message starts: close the connection.
+            the start of the next message is unknown: close the connection.
     """
 
     recoverable: bool

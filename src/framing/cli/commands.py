@@ -214,7 +214,7 @@ def _wait_for_close(
 ) -> None:
     """Wait until the peer has read everything and closed the connection too.
 
-    Closing at once could lose messages: if replies have arrived that nobody read, close() resets
+    Closing at once could lose messages: if replies have arrived and were not read, close() resets
     the connection, and the peer may not have read everything by then.
 
     Raises:
@@ -343,7 +343,7 @@ def recv_files(options: argparse.Namespace) -> None:
       framing recv-file 127.0.0.1:9000 downloads
       framing recv-file :9000 downloads --max-size 1G
 
-    It waits until somebody sends a file.  Files that are there already are kept.
+    It waits until a client sends a file.  Files that are there already are kept.
     """
     for number in {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:
         signal.signal(number, _exit)

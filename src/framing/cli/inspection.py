@@ -63,7 +63,7 @@ class Broken(NamedTuple):
 def inspect(chunks: Iterable[bytes], framer: Framer[Any]) -> Iterator[Found | Broken]:
     """Yield the messages in *chunks*, good and bad.
 
-    It ends with the first bad message behind which nobody knows where the next one starts.
+    It ends with the first bad message after which the start of the next one is unknown.
     """
     decoder = framer.decoder()
     number = 1

@@ -436,7 +436,7 @@ def _body(
         progress(len(data), size)
     view = memoryview(bytearray(min(decoder.rest, _PIECE)))
     while left := decoder.rest:
-        count = channel.receive_into(decoder, view[:left], _deadline(channel), decoder.skip)
+        count = channel.receive_into(decoder, view[:left], _deadline(channel))
         if not count:
             decoder.decode()  # raises the error for the end of the stream
         yield view[:count]

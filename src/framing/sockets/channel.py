@@ -23,8 +23,9 @@ import select
 import socket
 import struct
 import sys
-import threading
 from contextlib import suppress
+from itertools import islice
+from queue import Empty
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -89,11 +90,6 @@ class Deadline:
         self.at = None if timeout is None else monotonic() + timeout
         self._has_tried = False
 
-    @property
-    def may_wait_in_socket(self) -> bool:
-        """Whether the socket's own waiting, or not waiting, is what the call wants."""
-        return self.at is None or self.tries_once
-
     def remaining(self) -> float | None:
         """Return the seconds left, 0 or more; ``None`` if there is no end."""
         return None if self.at is None else max(0.0, self.at - monotonic())
@@ -144,7 +140,9 @@ class Channel:
         # Of a socket that is not plain: whose attempt it is, and the handshake if that is due.
         self._attempting = Turn("an attempt on this connection was interrupted: close it")
         self._shaking_hands = Turn("the TLS handshake was interrupted: close the connection")
-        self._lacks_handshake = _lacks_handshake(sock)
+        # (After unwrap() it is not TLS any more, and has no session.)
+        is_tls = getattr(sock, "session_reused", None) is not None
+        self._lacks_handshake = is_tls and sock.version() is None  # type: ignore[attr-defined]
 
     def own_timeout(self) -> float | None:
         """Return the socket's own timeout, whatever attempts other threads are making."""
@@ -157,55 +155,41 @@ class Channel:
     def receive(self, decoder: Decoder[Any], size: int, deadline: Deadline) -> None:
         """Feed *decoder* up to *size* bytes, or the end of the stream."""
         recv = self.sock.recv
-        try:
-            if self.is_plain and deadline.may_wait_in_socket:
-                count = decoder.feed_from(recv, size)
-            else:
-                count = self._attempt(
-                    lambda flags: decoder.feed_from(recv, size, flags), self.receiving, deadline
-                )
-        except ConnectionResetError as error:
-            self.remember(error)
-            raise
-        self._check_received(decoder, count)
+        # Then the socket's own waiting, or not waiting, is what the call wants.
+        may_wait = self.is_plain and (deadline.at is None or deadline.tries_once)
+        self._receive(
+            decoder, lambda flags: decoder.feed_from(recv, size, flags), deadline, may_wait
+        )
 
-    def receive_into(
-        self,
-        decoder: Decoder[Any],
-        view: memoryview,
-        deadline: Deadline,
-        keep: Callable[[int], object],
-    ) -> int:
-        """Receive bytes into *view*, past *decoder*, and return how many; 0 at the end.
+    def receive_into(self, decoder: Decoder[Any], view: memoryview, deadline: Deadline) -> int:
+        """Receive bytes into *view*, and return how many; 0 at the end of the stream.
 
-        Args:
-            decoder: Is fed the end of the stream.
-            view: Where they go.
-            deadline: Of the call.
-            keep: Is called with the number of bytes, before anything can interrupt.
+        *decoder* counts them, before anything can interrupt, or is fed the end.
         """
 
         def receive(flags: int) -> int:
             count = self.sock.recv_into(view, len(view), flags)
-            keep(count)
+            decoder.skip(count)
             return count
 
-        try:
-            count = self._attempt(receive, self.receiving, deadline)
-        except ConnectionResetError as error:
-            self.remember(error)
-            raise
-        self._check_received(decoder, count)
-        return count
+        return self._receive(decoder, receive, deadline)
 
-    def _check_received(self, decoder: Decoder[Any], count: int) -> None:
+    def _receive(
+        self,
+        decoder: Decoder[Any],
+        call: Callable[[int], int],
+        deadline: Deadline,
+        may_wait: bool = False,
+    ) -> int:
+        count = self._attempt(call, self.receiving, deadline, may_wait)
         if not count:
             self.check_open()
             if self._reset is not None:
                 raise ConnectionResetError(*self._reset)
             decoder.feed_eof()
+        return count
 
-    def remember(self, error: OSError) -> None:
+    def remember(self, error: BaseException) -> None:
         """Keep in mind that the connection was reset, if *error* says so.
 
         The system reports a reset only once, in one direction.  After that, it looks like a
@@ -216,10 +200,9 @@ class Channel:
 
     def bytes_decrypted(self) -> int:
         """Return how many received bytes TLS holds, which ``poll`` cannot see."""
-        if self.is_plain or not hasattr(self.sock, "pending"):
+        if not hasattr(self.sock, "pending"):
             return 0
-        pending: int = self._attempting.run(NEVER, self.sock.pending)
-        return pending
+        return int(self._attempting.run(NEVER, self.sock.pending))
 
     # Out
 
@@ -235,67 +218,74 @@ class Channel:
             OSError: No byte went out, and :attr:`unsent` is what it was.
         """
         parts = joined(parts)
-        front = b"" if self.is_plain else _front(parts, _WRITE_SIZE)
-        is_encrypted = False
 
         def send(flags: int) -> None:
-            nonlocal is_encrypted
             try:
                 if not self.is_plain:
-                    sent = self.sock.send(front)
+                    front = (view[:_WRITE_SIZE] for view in islice(skip(parts, 0), 2))
+                    sent = self.sock.send(b"".join(front)[:_WRITE_SIZE])
                 elif len(parts) == 1:
                     sent = self.sock.send(parts[0], flags)
                 else:
                     sent = self.sock.sendmsg(parts, (), flags)
             except OSError as error:
-                is_encrypted = is_encrypted or wants_to_write(error) is not None
+                if wants_to_write(error) is not None:
+                    self.unsent = parts  # TLS may have sent some, and must get the same again
                 raise
             self.unsent = [*skip(parts, sent)]
 
         try:
             self._attempt(send, self.sending, deadline)
         except OSError as error:
-            self.remember(error)
-            if not (begins and is_encrypted and is_own(error)):
+            if not (begins and self.unsent and is_own(error)):
                 raise
-            self.unsent = parts  # TLS may have sent some, and has to get the same bytes again
+
+    def flush(self, deadline: Deadline) -> None:
+        """Send the unsent bytes, or keep those that do not go out."""
+        self.check_open()
+        try:
+            while self.unsent:
+                self.send(self.unsent, deadline)
+        finally:
+            # Those that may change are copied, since their owner may use his buffer again.
+            self.unsent = [*map(_unchanging, self.unsent)]
+
+    def send_rest(self, deadline: Deadline) -> None:
+        """Send the unsent bytes of a message that has begun to go out, or keep them."""
+        try:
+            self.flush(deadline)
+        except OSError as error:
+            if not is_own(error):
+                raise
 
     def send_at_once(self, wire: Buffer) -> bool:
-        """Send one message if no other call has the turn, and one call of ``send`` takes all.
+        """Send one message if no other call has the turn, and the system takes some of it.
 
         That is the usual case, and this is :meth:`send` without its calls.  Otherwise it returns
-        false, and no byte went out; or true, and :attr:`unsent` holds the rest.
+        false, and no byte went out.
         """
         turn, sock = self.sending, self.sock
         if not self.is_plain or self.unsent or sock.gettimeout() is not None:
             return False
         try:
-            turn.free.pop()
+            turn.free.get_nowait()
             holding = turn  # noqa: F841  # for Turn.run, in a signal handler
             sent = sock.send(wire, DONTWAIT)
             if type(wire) is not bytes or sent < len(wire):
                 self.unsent = [*skip((wire,), sent)]
-                self.keep_unsent()
-            turn.free.append(True)
-            if turn.waiting:
-                turn.wake()
-        except IndexError:  # another call has the turn, or none will
+                self.send_rest(NEVER)
+        except Empty:  # another call has the turn, or none will
             return False
         except BaseException as error:
-            turn.is_moving = True
-            turn.is_moving = not is_own(error)
+            # An error of send()'s own says that it sent nothing.
+            turn.is_moving = turn.is_moving or not (self.unsent or is_own(error))
             turn.give()
-            if turn.refusal is not None:
-                raise
-            if not isinstance(error, BlockingIOError):
-                self.remember(error)  # type: ignore[arg-type]
-                raise
-            return False
-        return not self.unsent
-
-    def keep_unsent(self) -> None:
-        """Copy the unsent bytes that may change, since their owner may use his buffer again."""
-        self.unsent = [*map(_unchanging, self.unsent)]
+            if isinstance(error, BlockingIOError) and turn.refusal is None:
+                return False
+            self.remember(error)
+            raise
+        turn.free.put(True)
+        return True
 
     @property
     def sends_files(self) -> bool:
@@ -311,33 +301,36 @@ class Channel:
         # The socket's number is asked for at each attempt: another thread may have closed the
         # socket meanwhile, and the number may be another connection's by now.
         self.wait(True, deadline)
-        try:
-            return self._attempt(
-                lambda _: os.sendfile(self.sock.fileno(), fd, offset, size), self.sending, deadline
-            )
-        except ConnectionResetError as error:
-            self.remember(error)
-            raise
+        return self._attempt(
+            lambda _: os.sendfile(self.sock.fileno(), fd, offset, size), self.sending, deadline
+        )
 
     # Attempts
 
-    def _attempt(self, call: Callable[[int], R], turn: Turn, deadline: Deadline) -> R:
+    def _attempt(
+        self, call: Callable[[int], R], turn: Turn, deadline: Deadline, may_wait: bool = False
+    ) -> R:
         """Return ``call(flags)``, as soon as that need not wait.
 
-        While the call runs, *turn* is in doubt.
+        While the call runs, *turn* is in doubt; unless it *may_wait* in the socket.
         """
         for_writing = turn is self.sending
         if self._lacks_handshake and turn is not self._shaking_hands:
             self._shaking_hands.run(deadline, self._shake_hands, deadline)
         while True:
             deadline.check(for_writing)
-            if self.is_plain and not deadline.tries_once and self.sock.gettimeout():
-                self.wait(for_writing, deadline)  # or else it would itself wait for that long
             try:
-                return self._try(call, turn)
+                if may_wait:
+                    return call(0)
+                if self.is_plain and not deadline.tries_once and self.sock.gettimeout():
+                    self.wait(for_writing, deadline)  # or else it would itself wait for that long
+                result: R = turn.move(self._try, call)
+                turn.is_moving = False
+                return result
             except InterruptedError:
                 continue
             except OSError as error:
+                self.remember(error)
                 wants = wants_to_write(error)
                 if wants is None and isinstance(error, BlockingIOError):
                     wants = for_writing
@@ -345,21 +338,17 @@ class Channel:
                     raise
             self.wait(wants, deadline)
 
-    def _try(self, call: Callable[[int], R], turn: Turn) -> R:
+    def _try(self, call: Callable[[int], R]) -> R:
         if self.is_plain:
-            result = turn.move(call, DONTWAIT)
-        elif self.is_owned:
-            result = turn.move(self._attempting.run, NEVER, self._call_without_waiting, call)
-        else:
-            result = turn.move(call, 0)
-        turn.is_moving = False
+            return call(DONTWAIT)
+        if not self.is_owned:
+            return call(0)
+        result: R = self._attempting.run(NEVER, self._call_without_waiting, call)
         return result
 
     def _call_without_waiting(self, call: Callable[[int], R]) -> R:
         self.check_open()
         own = self.sock.gettimeout()
-        if own == 0:
-            return call(0)
         self.sock.settimeout(0)
         try:
             return call(0)
@@ -414,7 +403,7 @@ class Channel:
         if not resets and hasattr(self.sock, "unwrap"):
             with suppress(OSError, ValueError, RuntimeError):
                 self._attempting.run(Deadline(_WAKING_TIME, None), self._end_tls)
-        if self.receiving.is_taken or self.sending.is_taken:
+        if self.receiving.free.empty() or self.sending.free.empty():
             with suppress(OSError):
                 # Not the socket's own method: TLS would continue in plain text after it.
                 socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
@@ -445,27 +434,12 @@ def _poll(sock: socket.socket, for_writing: bool, seconds: float) -> bool:
     return bool(poller.poll(int(seconds * 1000) + (seconds > 0)))
 
 
-def _lacks_handshake(sock: socket.socket) -> bool:
-    """Return whether *sock* is TLS that has not made its handshake yet."""
-    ssl = sys.modules.get("ssl")  # where nobody has imported it, there is no TLS
-    if ssl is None or not isinstance(sock, ssl.SSLSocket):
-        return False
-    # After unwrap() it is not TLS any more.
-    return sock.session_reused is not None and sock.version() is None
-
-
 def wants_to_write(error: OSError) -> bool | None:
     """Return what TLS waits for if *error* says so, else ``None``."""
-    ssl = sys.modules.get("ssl")
+    ssl = sys.modules.get("ssl")  # where nobody has imported it, there is no TLS
     if ssl is None or not isinstance(error, (ssl.SSLWantReadError, ssl.SSLWantWriteError)):
         return None
     return isinstance(error, ssl.SSLWantWriteError)
-
-
-def is_passing(error: OSError) -> bool:
-    """Return whether *error* says that time ran out, or that the call would have to wait."""
-    is_plain_one = isinstance(error, (BlockingIOError, TimeoutError))
-    return is_plain_one or wants_to_write(error) is not None
 
 
 # The pieces of a message that is being sent
@@ -482,25 +456,6 @@ def joined(parts: Sequence[Buffer]) -> Sequence[Buffer]:
             *small, last = parts
             return b"".join(small), last
     return parts
-
-
-def joined_many(parts: Sequence[Buffer]) -> Sequence[Buffer]:
-    """Return the *parts* of many messages in one piece; or two, if the last one is large."""
-    *small, last = parts
-    if memoryview(last).nbytes <= _JOIN_SIZE:
-        return (b"".join(parts),)
-    return b"".join(small), last
-
-
-def _front(parts: Sequence[Buffer], size: int) -> Buffer:
-    """Return the first *size* bytes of *parts*, or all if there are fewer."""
-    front: list[memoryview] = []
-    for view in skip(parts, 0):
-        front.append(view[:size])
-        size -= len(front[-1])
-        if not size:
-            break
-    return front[0] if len(front) == 1 else b"".join(front)
 
 
 def skip(parts: Sequence[Buffer], size: int) -> Iterator[memoryview]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import _socket
 import errno
 import socket
 from typing import TYPE_CHECKING, Any
-
-import _socket
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -82,7 +81,7 @@ def check_is_connected(sock: Any) -> None:
 
 
 def explained(error: OSError, sock: Any) -> OSError:
-    """Return what to raise for *error*: one sentence, if *sock* was never connected or is closed."""
+    """Return what to raise for *error*: one sentence if *sock* was not connected, or is closed."""
     if error.errno in {errno.ENOTCONN, errno.EPIPE, errno.EBADF, errno.EINVAL}:
         try:
             check_is_connected(sock)

@@ -8,6 +8,7 @@ beside the socket (see ``beside``), and the next call continues from there.
 
 from __future__ import annotations
 
+from queue import Empty
 from struct import Struct
 from struct import error as StructError
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from ..formats.delimiter import DelimiterFramer
     from ..framer import Framer
 
-    Stream: TypeAlias = Stream
+    Stream: TypeAlias = socket.socket | BinaryIO
 
 M = TypeVar("M")
 R = TypeVar("R")
@@ -48,9 +49,7 @@ def send_msg(
 ) -> None: ...
 @overload
 def send_msg(sock: Stream, message: M, *, framer: Framer[M]) -> None: ...
-def send_msg(
-    sock: Stream, message: Any, *, framer: Framer[Any] = _DEFAULT
-) -> None:
+def send_msg(sock: Stream, message: Any, *, framer: Framer[Any] = _DEFAULT) -> None:
     r"""Send one whole message, as ``sendall`` sends bytes.
 
     Threads that send on the same socket wait for each other, so messages never mix.  A large
@@ -96,24 +95,22 @@ def send_msg(
         return _run(turn, sock, state.send, parts)
     # The usual case: no other call has the turn, and one call of send() takes all of it.
     try:
-        turn.free.pop()
+        turn.free.get_nowait()
         holding = turn  # noqa: F841  # for Turn.run, in a signal handler
         sent = sock.send(wire)  # type: ignore[union-attr]
         if sent < len(wire):
             turn.is_moving = True  # until the rest is out
             sock.sendall(wire[sent:])  # type: ignore[union-attr]
             turn.is_moving = False
-        turn.free.append(True)
-        if turn.waiting:
-            turn.wake()
-    except IndexError:  # another call has the turn, or none will
-        _run(turn, sock, state.send, parts)
+    except Empty:  # another call has the turn, or none will
+        return _run(turn, sock, state.send, parts)
     except BaseException as error:
-        was_moving, turn.is_moving = turn.is_moving, True
-        if is_own(error):  # of send(), which then sent nothing; or of sendall()
-            turn.is_moving = was_moving
+        # An error of send()'s own says that it sent nothing.
+        turn.is_moving = turn.is_moving or not is_own(error)
         turn.give()
         raise explain(error, sock) from None
+    turn.free.put(True)
+    return None
 
 
 @overload
@@ -176,7 +173,7 @@ def recv_msg(sock: Stream, *, framer: Framer[Any] = _DEFAULT) -> Any:
         return _run(turn, sock, state.receive, framer)
     prefix = payload = b""
     try:
-        turn.free.pop()
+        turn.free.get_nowait()
         holding: Turn | None = turn
         if state.is_plain and state.decoder is None:
             # The usual case: the length and the payload each come in one call of recv().  The
@@ -192,14 +189,12 @@ def recv_msg(sock: Stream, *, framer: Framer[Any] = _DEFAULT) -> Any:
                 payload = sock.recv(size)  # type: ignore[union-attr]
                 if len(payload) == size:
                     state.offset += 4 + size
-                    turn.free.append(True)
-                    if turn.waiting:
-                        turn.wake()
+                    turn.free.put(True)
                     return payload
             state.keep(framer, prefix + payload, ended=not prefix)
         turn.give()
         holding = None
-    except IndexError:  # another call has the turn, or none will
+    except Empty:  # another call has the turn, or none will
         pass
     except BaseException as error:
         turn.is_moving = True

@@ -28,7 +28,7 @@ def open_listener(address: tuple[str, int] | str) -> tuple[socket.socket, Callab
 
     Args:
         address: The host and the port, which may be 0 for a free one; or the path of a Unix
-            socket.  If a socket is there already that nobody listens on, it is replaced.
+            socket.  If a socket is there already that no program listens on, it is replaced.
 
     Raises:
         OSError: The address is in use, or is not one of this machine.
@@ -74,7 +74,7 @@ def _open_at_path(path: str) -> tuple[socket.socket, Callable[[], None]]:
 
 
 def _is_stale(path: str) -> bool:
-    """Return whether there is a socket at *path*, and nobody listens on it."""
+    """Return whether there is a socket at *path*, and no program listens on it."""
     try:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             return False  # to connect to any other file is refused too

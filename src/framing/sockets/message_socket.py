@@ -16,6 +16,7 @@ from contextlib import suppress
 from functools import partial
 from itertools import chain
 from operator import length_hint
+from queue import Empty
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from ..decoder import raising
@@ -23,7 +24,7 @@ from ..errors import EndOfStreamError, FramingError, is_from_signal_handler
 from ..formats.length_prefix import LengthPrefixFramer
 from ..framer import check_is_framer, check_limit
 from .beside import beside
-from .channel import NEVER, Channel, Deadline, is_passing, joined_many
+from .channel import NEVER, Channel, Deadline, wants_to_write
 from .checks import check_address, check_is_connected, check_is_stream, refuse
 from .turn import Turn, is_own
 
@@ -57,7 +58,7 @@ _BATCH_SIZE = 64 * 1024
 class MessageSocket(Generic[M]):
     r"""A connected stream socket that carries whole messages.
 
-    It owns the socket, since it receives ahead: nobody else may read from it or write to it
+    It owns the socket, since it receives ahead: no other code may read from it or write to it
     until :meth:`detach` gives it back.  Its timeout and options stay as they are, and you may
     change them: at any time, or on TLS while no call is running.
 
@@ -159,9 +160,8 @@ class MessageSocket(Generic[M]):
             RuntimeError: A signal handler called this while it was interrupting a ``send``.
         """
         parts = self._encode_parts(message)
-        if timeout is None and len(parts) == 1 and self._channel.send_at_once(parts[0]):
-            return
-        self._run(self._sending, timeout, self._send, parts)
+        if timeout is not None or len(parts) != 1 or not self._channel.send_at_once(parts[0]):
+            self._run(self._sending, timeout, self._send, parts)
 
     def send_exactly(self, data: Buffer, *, timeout: float | None = None) -> None:
         """Send *data* as it is, outside the format: an HTTP body, the bytes of a file.
@@ -214,9 +214,9 @@ class MessageSocket(Generic[M]):
                 if not isinstance(error, Exception) or is_from_signal_handler(error):
                     self._sending.refuse()  # a message may have been taken and lost
                     raise
-                self._send_batch(batch, deadline, is_last=True)
+                self._sending.run(deadline, self._send_all, batch, deadline, True)
                 raise
-            self._send_batch(batch, deadline, is_last=not may_be_more)
+            self._sending.run(deadline, self._send_all, batch, deadline, not may_be_more)
 
     def _gather(self, messages: Iterator[Any], batch: list[Buffer]) -> bool:
         """Append the wire bytes of messages to *batch*; return whether there may be more."""
@@ -236,10 +236,6 @@ class MessageSocket(Generic[M]):
             if size >= _BATCH_SIZE:
                 return True
         return False
-
-    def _send_batch(self, batch: list[Buffer], deadline: Deadline, *, is_last: bool) -> None:
-        if batch:
-            self._sending.run(deadline, self._send_all, joined_many(batch), deadline, is_last)
 
     @property
     def unsent(self) -> int:
@@ -265,11 +261,8 @@ class MessageSocket(Generic[M]):
     def _send(self, parts: Sequence[Buffer], deadline: Deadline) -> None:
         """Send *parts*, or keep the rest; raise only if nothing of them went out."""
         self._flush(deadline)
-        channel = self._channel
-        channel.send(parts, deadline, begins=True)
-        if channel.unsent:
-            with suppress(OSError):
-                self._flush(deadline)
+        self._channel.send(parts, deadline, begins=True)
+        self._channel.send_rest(deadline)
 
     def _send_all(self, batch: Sequence[Buffer], deadline: Deadline, is_last: bool) -> None:
         """Send *batch*, or keep the rest; raise unless that is all right at the last batch."""
@@ -278,18 +271,14 @@ class MessageSocket(Generic[M]):
         try:
             self._flush(deadline)
         except OSError as error:
-            if not is_last or not is_passing(error) or not is_own(error):
+            is_passing = isinstance(error, (BlockingIOError, TimeoutError))
+            is_passing = is_passing or wants_to_write(error) is not None
+            if not (is_last and is_passing and is_own(error)):
                 raise
 
     def _flush(self, deadline: Deadline) -> None:
         self._check_usable()
-        channel = self._channel
-        try:
-            while channel.unsent:
-                channel.send(channel.unsent, deadline)
-        finally:
-            if channel.unsent:
-                channel.keep_unsent()
+        self._channel.flush(deadline)
 
     # Receiving
 
@@ -336,7 +325,9 @@ class MessageSocket(Generic[M]):
         except BaseException as error:
             return raising(error)
 
-    def recv_into(self: MessageSocket[bytes], buffer: Buffer, *, timeout: float | None = None) -> int:
+    def recv_into(
+        self: MessageSocket[bytes], buffer: Buffer, *, timeout: float | None = None
+    ) -> int:
         """Receive the payload of the next message straight into *buffer*.
 
         A large payload is written there by the system, and is not copied.
@@ -405,7 +396,7 @@ class MessageSocket(Generic[M]):
         """
         if length_hint(self._ready):
             return True
-        if self._receiving.is_taken and self._receiving.refusal is None:
+        if self._receiving.free.empty() and self._receiving.refusal is None:
             return False  # another thread waits for the next message
         try:
             return self._receiving.run(Deadline(None, 0), self._decode_what_is_here)
@@ -418,7 +409,7 @@ class MessageSocket(Generic[M]):
     def bytes_received(self) -> int:
         """How many bytes have come in since the connection was made.
 
-        It grows while a large message arrives, so you can tell a slow peer from a silent one.
+        It grows while a large message arrives, so it distinguishes a slow peer from a silent one.
         """
         return self._decoder.bytes_fed
 
@@ -432,21 +423,18 @@ class MessageSocket(Generic[M]):
         if not channel.is_plain or self._finished_by or channel.sock.gettimeout() is not None:
             return False
         try:
-            turn.free.pop()
+            turn.free.get_nowait()
             holding = turn  # noqa: F841  # for Turn.run, in a signal handler
             found = decoder.receive_block(channel.sock.recv, _READ_AHEAD)
             if found:
                 self._publish()
-            turn.free.append(True)
-            if turn.waiting:
-                turn.wake()
-        except IndexError:  # another call has the turn, or none will
+        except Empty:  # another call has the turn, or none will
             return False
         except BaseException as error:  # no byte is lost: see StreamBuffer.feed_from
             turn.give()
-            if isinstance(error, OSError):
-                channel.remember(error)
+            channel.remember(error)
             raise
+        turn.free.put(True)
         return found
 
     # What follows is for the call that has the turn to receive.
@@ -505,28 +493,22 @@ class MessageSocket(Generic[M]):
 
     def _receive_directly(self, view: memoryview, deadline: Deadline) -> bool:
         """Receive the rest of a payload into *view*; return false at the end of the stream."""
-        channel, decoder, turn = self._channel, self._decoder, self._receiving
-        there = got = decoder.copy_piece(view)
-
-        def keep(count: int) -> None:
-            nonlocal got
-            got += count
-
+        decoder, turn = self._decoder, self._receiving
+        missing = view[decoder.copy_piece(view) :]
+        start, is_whole = decoder.bytes_fed, False
         try:
-            while got < len(view) and channel.receive_into(decoder, view[got:], deadline, keep):
-                pass
-        except BaseException:
+            while (got := decoder.bytes_fed - start) < len(missing):
+                if not self._channel.receive_into(decoder, missing[got:], deadline):
+                    break
+            is_whole = got == len(missing)
+        finally:
             was_moving, turn.is_moving = turn.is_moving, True
-            decoder.restore(view[there:got])
+            if is_whole:
+                decoder.finish_message()
+            else:
+                decoder.restore(missing[: decoder.bytes_fed - start])
             turn.is_moving = was_moving
-            raise
-        turn.is_moving = True
-        if got == len(view):
-            decoder.finish_message(got - there)
-        else:
-            decoder.restore(view[there:got])
-        turn.is_moving = False
-        return got == len(view)
+        return is_whole
 
     def _decode_what_is_here(self) -> bool:
         """Return whether messages are ready, without asking the system for more."""
@@ -602,9 +584,10 @@ class MessageSocket(Generic[M]):
         """
         deadline = self._deadline(None)
         # In this order: a call that waits for a receiver does not keep others from sending.
-        return self._receiving.run(
+        result: tuple[socket.socket, bytes] = self._receiving.run(
             deadline, self._sending.run, deadline, self._detach, deadline
         )
+        return result
 
     def _detach(self, deadline: Deadline) -> tuple[socket.socket, bytes]:
         self._flush(deadline)

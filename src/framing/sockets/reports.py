@@ -4,7 +4,7 @@
     WARNING   a client sent bad data, or disconnected inside a message; one line
     ERROR     the handler raised something else; with its traceback
 
-What a client sent is escaped and shortened before it reaches the log, in tracebacks too.
+Text that a client sent is escaped and shortened before it reaches the log, in tracebacks too.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One direction of one socket: who may use it, and whether it can still be trusted.
 
 One call at a time has the turn.  While a call moves bytes it says so (``is_moving``).  If it is
-then interrupted by an exception out of a signal handler, nobody knows what became of the bytes,
+then interrupted by an exception out of a signal handler, the fate of the bytes is unknown,
 so it leaves a *refusal* behind: every later call in that direction raises it.  A stream is then
 never misread, only given up.  Waiting for bytes is different: a call that is interrupted while it
 waits can be made again.
@@ -10,8 +10,8 @@ waits can be made again.
 from __future__ import annotations
 
 import sys
-import threading
 from contextlib import suppress
+from queue import Empty, SimpleQueue
 from types import BuiltinFunctionType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,40 +25,36 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-# Waiting threads look again after so many seconds, in case an interrupted call did not wake them.
+# Waiting threads look again after so many seconds, since a refusal does not wake them.
 _SLICE = 0.5
 
 
 class Turn:
     """The right to use one direction of a socket.
 
-    It is a token in a list: to take an item out of a list is one step for other threads and for
-    signal handlers, and takes less time than a lock, with or without a GIL.
+    It is a token in a queue: to take it out is one step for other threads and for signal
+    handlers, with or without a GIL, and either succeeds or raises.
 
     Args:
         advice: What to say after an interruption.
 
     Attributes:
-        free: Holds one token if nobody has the turn, and none if there is a refusal.
+        free: Holds one token if no call has the turn, and none if there is a refusal.  A short
+            path takes it first in a ``try``, so that an exception says whether it was taken,
+            and puts it back behind that, so that it is put back once.
         is_moving: Whether the call that has the turn is moving bytes.
         refusal: What every call raises from now on, the class of the error and its text;
             ``None`` if there is nothing to refuse.
-        waiting: The threads that wait for their turn.
     """
 
-    __slots__ = ("_advice", "free", "is_moving", "refusal", "waiting")
+    __slots__ = ("_advice", "free", "is_moving", "refusal")
 
     def __init__(self, advice: str) -> None:
-        self.free = [True]
+        self.free: SimpleQueue[bool] = SimpleQueue()
+        self.free.put(True)
         self.is_moving = False
         self._advice = advice
         self.refusal: tuple[type[Exception], str] | None = None
-        self.waiting: list[threading.Event] = []
-
-    @property
-    def is_taken(self) -> bool:
-        """Whether a call has the turn now."""
-        return not self.free
 
     def check(self) -> None:
         """Raise the refusal, if there is one."""
@@ -75,16 +71,16 @@ class Turn:
             TimeoutError: Another thread has had the turn for too long.
             RuntimeError: This thread has it already: a signal handler interrupted a call.
         """
-        token = False
+        token, wait = False, 0.0
         try:
             while not token:
                 try:
                     # The token is taken and stored in one step for a signal handler.
-                    for token in map(self.free.pop, (-1,)):  # noqa: B007
+                    for token in map(self.free.get, (True,), (wait,)):  # noqa: B007
                         break
                     holding = self  # noqa: F841  # see _is_below
-                except IndexError:
-                    self._wait(deadline)
+                except Empty:
+                    wait = self._patience(deadline)
             self.check()
             result = function(*args)
             self.is_moving = False
@@ -104,7 +100,7 @@ class Turn:
         try:
             # Stored in the step that calls.  So if a C function is interrupted while it waits,
             # and raises, it is known to have moved nothing.
-            for result in map(function, *zip(args)):  # noqa: B007, B905
+            for result in map(function, *zip(args)):  # noqa: B007
                 break
         except BaseException as error:
             is_c = isinstance(function, BuiltinFunctionType)
@@ -118,22 +114,16 @@ class Turn:
         if self.is_moving:
             self.refuse()
         elif self.refusal is None:
-            self.free.append(True)
-        if self.waiting:
-            self.wake()
+            self.free.put(True)
 
     def refuse(self) -> None:
         """Refuse all calls from now on, since a call was interrupted."""
         self.refusal, self.is_moving = (ConnectionError, self._advice), False
-        self.free.clear()
+        with suppress(Empty):
+            self.free.get_nowait()
 
-    def wake(self) -> None:
-        """Wake the thread that has waited longest."""
-        with suppress(IndexError):
-            self.waiting[0].set()
-
-    def _wait(self, deadline: Deadline) -> None:
-        """Wait until the turn may be free."""
+    def _patience(self, deadline: Deadline) -> float:
+        """Return for how many seconds to wait for the turn, before this is asked again."""
         self.check()
         if _is_below(self):
             raise RuntimeError(
@@ -143,13 +133,7 @@ class Turn:
         remaining = deadline.remaining()
         if remaining is not None and not remaining:
             raise deadline.expired("another thread is using the connection")
-        event = threading.Event()
-        self.waiting.append(event)
-        try:
-            if not self.free:
-                event.wait(_SLICE if remaining is None else min(remaining, _SLICE))
-        finally:
-            self.waiting.remove(event)
+        return _SLICE if remaining is None else min(remaining, _SLICE)
 
 
 def is_own(error: BaseException) -> bool:
