@@ -394,6 +394,29 @@ def test_a_client_reports_a_server_that_has_gone(start: Start, name: str, sent: 
     assert "\n" not in errors
 
 
+@pytest.mark.parametrize(
+    ("name", "wire"),
+    [
+        ("chat_client", b"\x1b[2J\n\xff\n"),
+        *(
+            pytest.param(name, b"\0\0\0\4\x1b[2J\0\0\0\1\xff", marks=pytest.mark.slow)
+            for name in ("tcp_echo_client", "asyncio_client")
+        ),
+    ],
+)
+def test_a_client_escapes_what_could_change_the_terminal(
+    start: Start, name: str, wire: bytes
+) -> None:
+    with socket.create_server((LOCAL, 0)) as server:
+        server.settimeout(TIMEOUT)
+        client = start(name, *CLIENTS[name], *server.getsockname())
+        client.type("hello", "hello")
+        conn, _ = server.accept()
+        with conn:
+            conn.sendall(wire)
+            assert [client.line(), client.line()] == [r"'\x1b[2J'", "\ufffd"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ECHO_SERVERS)
 def test_a_client_that_takes_no_answers_keeps_nobody_waiting(serve: Serve, name: str) -> None:
