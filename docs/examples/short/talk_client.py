@@ -1,10 +1,13 @@
 """Talk to talk_server.py: both sides type and read at the same time, until one says bye."""
 
 import os
+import signal
 import sys
 import threading
 
 import framing
+
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program at once
 
 
 def show() -> None:

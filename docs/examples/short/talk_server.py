@@ -1,11 +1,14 @@
 """Talk to one client: both sides type and read at the same time, until one says bye."""
 
 import os
+import signal
 import socket
 import sys
 import threading
 
 import framing
+
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program at once
 
 
 def show() -> None:

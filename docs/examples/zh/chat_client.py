@@ -1,10 +1,13 @@
 """TCP 聊天，客户端：两边都能随时打字，任何一方输入 bye 就结束。"""
 
 import os
+import signal
 import sys
 import threading
 
 import framing
+
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # 按 Ctrl-C 马上结束
 
 
 def show() -> None:

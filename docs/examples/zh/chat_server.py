@@ -1,11 +1,14 @@
 """TCP 聊天，服务器：两边都能随时打字，任何一方输入 bye 就结束。"""
 
 import os
+import signal
 import socket
 import sys
 import threading
 
 import framing
+
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # 按 Ctrl-C 马上结束
 
 
 def show() -> None:

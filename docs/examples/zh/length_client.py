@@ -1,8 +1,11 @@
 """长度头：输入一行，发一条消息，打印应答。"""
 
+import signal
 import sys
 
 import framing
+
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # 按 Ctrl-C 马上结束
 
 COURSE = framing.LengthPrefixFramer("<i")  # 和服务器用同一种格式
 

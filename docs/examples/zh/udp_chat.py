@@ -4,10 +4,13 @@
 """
 
 import os
+import signal
 import sys
 import threading
 
 import framing
+
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # 按 Ctrl-C 马上结束
 
 
 def show() -> None:
