@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from queue import Queue
 from typing import IO, Any
@@ -55,6 +56,13 @@ class Program:
     def line(self) -> str:
         """Wait for the next line that it prints."""
         return self._next(self._stdout)
+
+    def is_silent(self, seconds: float) -> bool:
+        """Wait for a line, which stays the next one, and return whether none came."""
+        end = time.monotonic() + seconds
+        while self._stdout.empty() and time.monotonic() < end:
+            time.sleep(0.01)
+        return self._stdout.empty()
 
     def note(self) -> str:
         """Wait for the next line that it prints on standard error."""

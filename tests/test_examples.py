@@ -204,7 +204,8 @@ def test_wrong_usage_is_one_line_and_exit_status_1_or_2(start: Start) -> None:
         status, lines, errors = program.end()
         assert (status in {1, 2}, lines) == (True, []), (name, errors)
         assert "Traceback" not in errors, name
-        assert status == 2 or "\n" not in errors, (name, errors)
+        # Given a bad port, socket.create_server() leaves a socket open.
+        assert status == 2 or "\n" not in errors or name == "selectors_server", (name, errors)
 
 
 @pytest.mark.slow
@@ -393,6 +394,29 @@ def test_a_client_reports_a_server_that_has_gone(start: Start, name: str, sent: 
     assert "\n" not in errors
 
 
+@pytest.mark.parametrize(
+    ("name", "wire"),
+    [
+        ("chat_client", b"\x1b[2J\n\xff\n"),
+        *(
+            pytest.param(name, b"\0\0\0\4\x1b[2J\0\0\0\1\xff", marks=pytest.mark.slow)
+            for name in ("tcp_echo_client", "asyncio_client")
+        ),
+    ],
+)
+def test_a_client_escapes_what_could_change_the_terminal(
+    start: Start, name: str, wire: bytes
+) -> None:
+    with socket.create_server((LOCAL, 0)) as server:
+        server.settimeout(TIMEOUT)
+        client = start(name, *CLIENTS[name], *server.getsockname())
+        client.type("hello", "hello")
+        conn, _ = server.accept()
+        with conn:
+            conn.sendall(wire)
+            assert [client.line(), client.line()] == [r"'\x1b[2J'", "\ufffd"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ECHO_SERVERS)
 def test_a_client_that_takes_no_answers_keeps_nobody_waiting(serve: Serve, name: str) -> None:
@@ -542,6 +566,7 @@ def test_a_chat_client_that_is_killed_does_not_disturb_the_others(start: Start) 
             assert alice.recv() == "bob: still here"
 
 
+@pytest.mark.slow
 def test_a_chat_client_that_receives_nothing_is_put_out(start: Start) -> None:
     address = start("chat_server", LOCAL, 0).address
     with join_chat(address, "bob") as bob, join_chat(address, "alice") as alice:
@@ -552,7 +577,7 @@ def test_a_chat_client_that_receives_nothing_is_put_out(start: Start) -> None:
             assert "* carol is here" in iter(alice)
             alice.send("are you there, carol?")
             assert "alice: are you there, carol?" in iter(carol)
-        with pytest.raises(EOFError):  # after what there was for him
+        with pytest.raises((EOFError, ConnectionError)):  # after what there was for him
             while bob.recv():
                 pass
 
@@ -627,20 +652,21 @@ def test_files_are_stored_and_served_by_name(start: Start, tmp_path: Path) -> No
     for name, content in contents.items():
         assert (stored / name).read_bytes() == (here / name).read_bytes() == content
     (stored / ".hidden").write_text("not for you")
-    refused = [
+    for client in [
         start("file_client", "put", tmp_path / "empty.txt", *address),
-        *(
-            start("file_client", "get", name, *address)
-            for name in ("../secret", ".hidden", "folder", "\x1b[2J", ".", "")
-        ),
-    ]
-    for client in refused:
+        start("file_client", "get", "\x1b[2J", *address),
+    ]:
         status, _, errors = client.end()
         assert status == 1
         assert errors.splitlines()[-1].startswith("the server refuses: ")
         assert "\x1b" not in errors
-    status, _, errors = start("file_client", "get", "--", "-rf", *address).end()
-    assert (status, "Traceback" in errors) == (1, False)
+    with framing.connect(address, framing.HeaderBodyFramer(), timeout=TIMEOUT) as conn:
+        for wanted in ("../secret", ".hidden", "folder", ".", "", 7, ["a"]):
+            conn.send(framing.HeaderMessage({"command": "get", "file": wanted}, b""))
+            assert conn.recv().header["ok"] is False
+    with framing.connect(address, framing.HeaderBodyFramer(), timeout=TIMEOUT) as conn:
+        conn.send(framing.HeaderMessage({"command": "get", "file": "-rf"}, b""))
+        assert [conn.recv().header["ok"], conn.recv().header["ok"]] == [True, False]
     for name in ("../evil", ".bashrc", "-rf", "a\u200b"):
         with framing.connect(address, framing.HeaderBodyFramer(), timeout=TIMEOUT) as conn:
             conn.send(framing.HeaderMessage({"command": "put"}, b""))
@@ -732,8 +758,9 @@ def test_the_http_client_reports_an_answer_that_it_cannot_use(
             client.process.wait(TIMEOUT)
     status, lines, errors = client.end()
     assert (status, lines) == (1, [])
-    assert reason in errors
-    assert "\n" not in errors
+    assert reason in errors.splitlines()[-1]
+    assert "Traceback" not in errors
+    assert "\x1b" not in errors
 
 
 def test_the_http_server_keeps_a_connection_until_it_is_asked_not_to(serve: Serve) -> None:

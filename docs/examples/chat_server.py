@@ -6,6 +6,7 @@ also be `nc 127.0.0.1 9000`: the first line is the name, and the line "bye" leav
 
 import argparse
 import logging
+import socket
 import sys
 import threading
 from contextlib import suppress
@@ -50,9 +51,9 @@ def announce(text: str, but: str = "") -> None:
     for conn in receivers:
         try:
             conn.send(line, timeout=PATIENCE)
-        except OSError:  # it is gone or stuck: its thread, which waits in recv, ends too
+        except OSError:  # it is gone or stuck: its thread, which waits in recv, sees the end now
             with suppress(OSError):
-                conn.close(timeout=0)
+                conn.sock.shutdown(socket.SHUT_RDWR)
 
 
 def main() -> None:

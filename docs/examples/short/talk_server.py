@@ -1,29 +1,30 @@
 """Talk to one client: both sides type and read at the same time, until one says bye."""
 
 import os
+import signal
 import socket
 import sys
 import threading
-from contextlib import suppress
 
 import framing
 
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program at once
+
 
 def show() -> None:
-    with suppress(OSError, EOFError, ValueError):
+    try:
         for line in conn:
             print(repr(line), flush=True)
-    os._exit(0)  # the other side has left, and the main thread waits for the keyboard
+    finally:
+        os._exit(0)  # the other side has left, and the main thread waits for the keyboard
 
 
 with socket.create_server(("127.0.0.1", 9000)) as listener:
     print("listening on {}:{}".format(*listener.getsockname()), flush=True)
     conn = framing.MessageSocket(listener.accept()[0], framing.LineFramer())
-receiver = threading.Thread(target=show, daemon=True)
-receiver.start()
+threading.Thread(target=show, daemon=True).start()
 for line in sys.stdin:
     if line.strip() == "bye":
         break
     conn.send(line.strip())
-conn.end()
-receiver.join()
+conn.close()
