@@ -171,7 +171,11 @@ def recv_file(
         if not isinstance(name, str) and (reason := why_refused(given)):
             raise BadMessageError(_bad_name(given, reason), offset=offset)
         given = name(given) if callable(name) else given
-        _check_size(size, limit, offset)
+        if limit is not None and size > limit:
+            text = f"expected a file of at most {limit} bytes (max_size), not {size}"
+            error = MessageTooLargeError(text, size=size, limit=limit, offset=offset)
+            error.recoverable = True
+            raise error
         expected, digest = header.get("sha256"), hashlib.sha256()
 
         def write(file: io.FileIO) -> None:
@@ -404,14 +408,6 @@ def _take_head(
         text = f"expected a file, with the key {framer.name_key!r} in its header, not {keys}"
         raise DecodeError(text, offset=offset)
     return head, offset
-
-
-def _check_size(size: int, limit: int | None, offset: int) -> None:
-    if limit is not None and size > limit:
-        text = f"expected a file of at most {limit} bytes (max_size), not {size}"
-        error = MessageTooLargeError(text, size=size, limit=limit, offset=offset)
-        error.recoverable = True
-        raise error
 
 
 def _body(

@@ -341,10 +341,12 @@ class MessageSocket(Generic[M]):
         """
         if type(self._framer).read_message is not LengthPrefixFramer.read_message:
             raise TypeError(f"recv_into() needs a LengthPrefixFramer, not {self._framer!r}")
-        view = memoryview(buffer).cast("B")
+        view = memoryview(buffer)
         if view.readonly:
             kind = type(buffer).__name__
             raise TypeError(f"expected a buffer that can be written to, not {kind}")
+        if view.format != "B":
+            view = view.cast("B")
         size = None
         while size is None:
             for message in self._ready:

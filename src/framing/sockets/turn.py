@@ -87,8 +87,12 @@ class Turn:
             self.is_moving = False
             return result
         finally:
-            if token:
+            if token and (self.is_moving or self.refusal is not None):
                 self.give()
+            elif token:  # without a call, at whose start a signal handler could lose the token
+                self.free.append(True)
+                if self.waiting:
+                    self.wake()
 
     def move(self, function: Callable[..., R], *args: object) -> R:
         """Return ``function(*args)``, which receives or sends, and leave :attr:`is_moving` set.
