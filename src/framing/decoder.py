@@ -157,29 +157,12 @@ class Decoder(Generic[M]):
         :meth:`decode` in a third of the time.  If the decoder holds anything, or the format has
         no fast path, it does nothing and returns false.
         """
-        buffer, split = self._buffer, self._split
-        if (
-            split is None
-            or length_hint(self._ready)
-            or buffer.size
-            or self._ended
-            or self._rest is not None
-            or self._error is not None
-        ):
+        if self._split is None or self._ended or not self.is_idle:
             return False
-        # What was handed out is let go of first, since receive() may wait for long.
-        self._ready, self._batch, self._reading, self._wanted = _NOTHING, _NO_BATCH, None, 0
-        buffer.base, buffer.data, buffer.start, buffer.pos, buffer.searched = (
-            buffer.base + buffer.start, b"", 0, 0, 0,
-        )  # fmt: skip
-        (buffer.data,) = map(receive, *zip(args))  # noqa: B905  # see StreamBuffer.feed_from
-        data = buffer.data
-        messages, end, _ = split(data, 0, min(len(data), self._window))
-        if not end:
-            return False
-        self._ready, self._batch = messages, (None, data, 0, end)
-        buffer.start = buffer.pos = buffer.searched = end
-        return True
+        self._reading = None
+        self._wait(0)  # lets go of what was handed out: receive() may wait for long
+        self._buffer.feed_from(receive, *args)
+        return self._decode_block()
 
     def feed_eof(self) -> None:
         """Report the end of the stream.  A second call changes nothing."""
@@ -247,7 +230,9 @@ class Decoder(Generic[M]):
         Raises:
             FramingError: As :meth:`next_message`.
         """
-        if self._next_batch() is not None:
+        if self._find():
+            if self._error is not None:
+                raise self._take(self._error)
             return True
         if self._ended:
             raise EndOfStreamError("the stream has ended, and there are no more messages")
@@ -258,16 +243,11 @@ class Decoder(Generic[M]):
         """The messages that are decoded; to take one from here takes it from the decoder."""
         return self._ready
 
-    def _next_batch(self) -> Iterator[M] | None:
-        if not self._find():
-            return None
-        if self._error is not None:
-            raise self._take(self._error)
-        return self._ready
-
     def _batch_or_error(self) -> Iterator[M] | None:
         try:
-            return self._next_batch()
+            return self._ready if self.decode() else None
+        except EndOfStreamError:
+            return None
         except BaseException as error:
             return raising(error)
 
@@ -275,21 +255,15 @@ class Decoder(Generic[M]):
         """Return *error* to be raised.  It will not come again if it is recoverable."""
         buffer = self._buffer
         if isinstance(error, DecodeError):
+            self._has_failed = not error.recoverable
             if error.recoverable:
-                self._error, self._rest, self._after, self._wanted, self._window = (
-                    None, self._after, None, 0, _FIRST_WINDOW,
+                self._error, self._rest, self._wanted, self._window = (
+                    None, self._after, 0, _FIRST_WINDOW,
                 )  # fmt: skip
                 buffer.start, buffer.kept = buffer.pos, None
-            else:
-                self._has_failed = True
         return fresh_copy(error)
 
     # What it holds, and how many bytes to receive
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether the stream has ended."""
-        return self._ended
 
     @property
     def has_failed(self) -> bool:
@@ -428,7 +402,7 @@ class Decoder(Generic[M]):
     def finish_message(self, elsewhere: int) -> None:
         """Count the current message as taken: its last *elsewhere* bytes came by another way."""
         self._reading, self._wanted = None, 0
-        self._buffer.drop(self._buffer.size)
+        self._buffer.take_first(self._buffer.size)
         self._buffer.base += elsewhere
 
     # Bytes are taken back
@@ -445,8 +419,10 @@ class Decoder(Generic[M]):
         left = list(self._ready)  # one step, in which no other thread takes a message
         self._ready = iter(left)
         before = self._bytes_of_last(len(left)) if left else b""
-        data = self._buffer.clear(before)
+        data = before + self._buffer.take_first(self._buffer.size)
+        self._buffer.base -= len(data)
         self._forget()
+        self._buffer.release()
         return data
 
     def switch(self, framer: Framer[N]) -> Decoder[N]:
@@ -468,14 +444,14 @@ class Decoder(Generic[M]):
 
     def _forget(self) -> None:
         """Forget what was found, but not the bytes it was found in."""
-        self._ready, self._batch, self._reading, self._wanted, self._after, self._error = (
-            _NOTHING, _NO_BATCH, None, 0, None, self._error if self._has_failed else None,
+        self._ready, self._batch, self._reading, self._wanted, self._error = (
+            _NOTHING, _NO_BATCH, None, 0, self._error if self._has_failed else None,
         )  # fmt: skip
 
     def _bytes_of_last(self, count: int) -> bytes:
         """Return the bytes that the last *count* of the ready messages were decoded from."""
         kept, data, start, end = self._batch
-        wire = join(kept) + data[start:end]
+        wire = join(kept) + data[max(0, start) : end]
         again = Decoder(self._framer)
         again.feed(wire)
         taken = sum(1 for _ in again) - count
@@ -508,11 +484,11 @@ class Decoder(Generic[M]):
             return self._wait(0)
         if self._reading is None:
             buffer.rewind()
-        if self._split is not None and not buffer.read:
-            if self._decode_block():
-                return True
-            if self._wanted and not self._ended:
-                return self._wait(self._wanted)
+            if self._split is not None:
+                if self._decode_block():
+                    return True
+                if self._wanted and not self._ended:
+                    return self._wait(self._wanted)
         self._read()
         return self._error is not None or length_hint(self._ready) > 0
 
@@ -530,7 +506,7 @@ class Decoder(Generic[M]):
         data, start = buffer.data, buffer.start
         size = len(data)
         stop = start + self._window
-        messages, end, missing = split(data, start, stop if stop < size else size)
+        messages, end, missing = split(data, start, min(stop, size))
         wanted = size - end + missing if 0 < missing < LARGE and stop >= size else 0
         if end == start:
             self._reading, self._wanted = None, wanted
@@ -538,7 +514,7 @@ class Decoder(Generic[M]):
         self._ready, self._batch, self._reading, self._wanted = (
             messages, (None, data, start, end), None, wanted,
         )  # fmt: skip
-        buffer.start = buffer.pos = buffer.searched = end
+        buffer.start = buffer.pos = end
         if self._window < _WINDOW:
             self._window *= 2
         return True
@@ -547,15 +523,13 @@ class Decoder(Generic[M]):
         """Discard what has come of the rest, and return whether that was all of it."""
         buffer, until = self._buffer, rest.until
         if until is not None:
-            found = buffer.find(until, None, self._ended)
+            found = buffer.find(until, self._ended)
             if found is not None:
                 self._rest = rest = _Rest(rest.start, buffer.offset + found[1], None)
-            elif self._ended and until.or_end:
-                self._rest = rest = _Rest(rest.start, buffer.offset + buffer.size, None)
             else:
-                buffer.drop(max(0, buffer.size - until.longest + 1))
+                buffer.take_first(max(0, buffer.size - until.longest + 1))
         if rest.end is not None:
-            buffer.drop(min(buffer.size, rest.end - buffer.offset))
+            buffer.take_first(min(buffer.size, rest.end - buffer.offset))
             if buffer.offset == rest.end:
                 self._rest = None
                 return True
@@ -573,68 +547,52 @@ class Decoder(Generic[M]):
         While a reader runs it is not kept, so one that was interrupted is begun again.
         """
         buffer = self._buffer
-        reading, self._reading = self._reading, None
-        messages: list[M] = []
+        reading, self._reading, self._after = self._reading, None, None
+        found: list[M] = []
         ends: list[int] = []
-        pos = 0
         try:
-            reading = reading or self._begin(messages)
-            messages = reading.messages
-            reading = self._read_one(reading)
-            if not messages:
+            reading = self._read_one(reading or self._begin())
+            if not reading.messages:
                 self._suspend(reading)
                 return
+            found.append(reading.messages.pop())
             ends.append(buffer.pos)
-            reading, pos = self._read_ahead(reading, ends)
+            reading, pos = self._read_ahead(reading, found, ends)
         except Exception as error:
-            if not messages:
+            if not found:
                 self._error = self._as_error(error)
                 return
-            reading = None  # it is found again, behind the good messages
-            ends = ends or [buffer.pos]
-            pos = ends[-1]
-        batch = messages[:]
-        messages.clear()  # the reader goes on with this list
+            reading, pos = None, ends[-1]  # it is found again, behind the good messages
+        if self._split is not None:
+            reading = None  # the fast path goes first again
         self._ready, self._batch, self._wanted, self._reading = (
-            iter(batch), (buffer.kept, buffer.data, buffer.start, ends[-1]), 0, reading,
+            iter(found), (buffer.kept, buffer.data, buffer.start, ends[-1]), 0, reading,
         )  # fmt: skip
-        buffer.start, buffer.kept, buffer.pos, buffer.searched = ends[-1], None, pos, pos
+        buffer.start, buffer.kept, buffer.pos = ends[-1], None, pos
 
-    def _begin(self, messages: list[M]) -> _Reading:
-        steps = _all_messages(self._framer, messages.append)
+    def _begin(self) -> _Reading:
+        messages: list[M] = []
+        steps = _all_messages(self._framer, messages)
         return _Reading(steps, next(steps), messages)
 
     def _read_one(self, reading: _Reading) -> _Reading:
         """Read until one message is there, or bytes are missing."""
-        buffer = self._buffer
         steps, request, messages = reading
         while not messages:
-            part: bytes | None
-            if isinstance(request, ReadExactly):
-                part = buffer.take(request.size)
-            elif isinstance(request, ReadUntil):
-                part = self._take_until(request)
-            elif isinstance(request, Skip):
+            if isinstance(request, Skip):
                 self._skip(request)
-                steps, request, messages = self._begin(messages)
-                continue
-            elif isinstance(request, Refuse):
-                end = buffer.base + buffer.pos + request.size
-                raise _Oversize(request.error, _Rest(buffer.offset, end, None))
+                steps, request, messages = self._begin()
+            elif (part := self._meet(request)) is not None:
+                request = steps.send(part)
             else:
-                raise _Misuse(
-                    f"{self._framer!r}.read_message() asked for {request!r}: it has to yield"
-                    " ReadExactly, ReadUntil or Skip"
-                )
-            if part is None:
                 break
-            request = steps.send(part)
-        if messages and not buffer.read:
-            messages.clear()
-            raise DecodeError(f"{self._framer!r}.read_message() read a message of no bytes")
+        if messages and self._buffer.pos == self._buffer.start:
+            raise _of_no_bytes(self._framer)
         return _Reading(steps, request, messages)
 
-    def _read_ahead(self, reading: _Reading, ends: list[int]) -> tuple[_Reading, int]:
+    def _read_ahead(
+        self, reading: _Reading, found: list[M], ends: list[int]
+    ) -> tuple[_Reading, int]:
         """Read the messages behind the first one, as far as they are in the same block.
 
         The usual requests are met here without a call, which makes this loop three times as
@@ -642,14 +600,15 @@ class Decoder(Generic[M]):
 
         Args:
             reading: What was begun.
+            found: The first message; the others are appended.
             ends: Where the first message ends in the block; the others' ends are appended.
 
         Returns:
             What is still being read, and how far.
         """
         steps, request, messages = reading
-        data = self._buffer.data
-        size, count, send = len(data), len(messages), steps.send
+        data, size = self._buffer.data, len(self._buffer.data)
+        send, take, add, add_end = steps.send, messages.pop, found.append, ends.append
         start = pos = ends[0]
         last = pos + self._window
         while pos < last:
@@ -674,40 +633,55 @@ class Decoder(Generic[M]):
                 break
             request = send(part)
             pos = end
-            if len(messages) > count:
+            if messages:
                 if pos == start:
-                    messages.pop()
-                    break  # of no bytes: found again, behind the good messages
-                ends.append(pos)
+                    raise _of_no_bytes(self._framer)
+                add(take())
+                add_end(pos)
                 start = pos
-                count += 1
         return _Reading(steps, request, messages), pos
+
+    def _meet(self, request: Any) -> bytes | None:
+        """Return what *request* asks for; ``None`` if that has not come."""
+        buffer = self._buffer
+        if isinstance(request, ReadExactly):
+            return buffer.take(request.size)
+        if isinstance(request, ReadUntil):
+            return self._take_until(request)
+        if isinstance(request, Refuse):
+            self._after = _Rest(buffer.offset, buffer.base + buffer.pos + request.size, None)
+            raise request.error
+        raise _Misuse(
+            f"{self._framer!r}.read_message() asked for {request!r}: it has to yield"
+            " ReadExactly, ReadUntil or Skip"
+        )
 
     def _take_until(self, request: ReadUntil) -> bytes | None:
         buffer = self._buffer
-        part = buffer.take_until(request, self._ended)
-        if part is not None:
+        place, end = buffer.find(request, self._ended, request.limit) or (0, 0)
+        if end and place <= request.limit:
+            part = buffer.take(place)
+            buffer.take(end - place)
             return part
-        if buffer.exceeds(request, self._ended):
-            name = f" ({request.limit_name}={request.limit})" if request.limit_name else ""
-            error = MessageTooLargeError(
-                f"expected {request.delimiter!r} after at most {request.limit} bytes{name},"
-                " but there are more",
-                limit=request.limit,
-            )
-            if request.oversize != "skip":
-                raise error
-            raise _Oversize(error, _Rest(buffer.offset, None, request))
-        return buffer.take_all() if self._ended and request.or_end else None
+        if not end and not buffer.exceeds(request):
+            return None
+        if request.oversize == "skip":
+            self._after = _Rest(buffer.offset, None, request)
+        name = f" ({request.limit_name}={request.limit})" if request.limit_name else ""
+        raise MessageTooLargeError(
+            f"expected {request.delimiter!r} after at most {request.limit} bytes{name},"
+            " but there are more",
+            limit=request.limit,
+        )
 
     def _skip(self, request: Skip) -> None:
-        read = self._buffer.read
+        read = self._buffer.pos - self._buffer.start
         size = read if request.n is None else request.n
         if not 0 < size <= read:
             raise DecodeError(
                 f"{self._framer!r}.read_message() asked for {request!r}, but has read {read} bytes"
             )
-        self._buffer.drop(size)
+        self._buffer.take_first(size)
 
     def _suspend(self, reading: _Reading) -> None:
         """Keep the place in a message whose other bytes have not come."""
@@ -715,7 +689,8 @@ class Decoder(Generic[M]):
         is_exact = isinstance(request, ReadExactly)
         if self._ended:
             if buffer.size:
-                expected = buffer.read + request.size if is_exact and request.last else None
+                read = buffer.pos - buffer.start
+                expected = read + request.size if is_exact and request.last else None
                 self._error = _incomplete(buffer.size, expected)
             return
         self._wait(buffer.size + (request.size - buffer.unread if is_exact else 1))
@@ -726,21 +701,17 @@ class Decoder(Generic[M]):
         if isinstance(error, (_Misuse, MemoryError)) or is_from_signal_handler(error):
             raise error
         found: DecodeError
-        after: _Rest | None = None
-        if isinstance(error, _Oversize):
-            found, after = error.error, error.rest
-        elif isinstance(error, DecodeError):
+        if isinstance(error, DecodeError):
             found = fresh_copy(error)
         else:
             name = type(self._framer).__name__
             found = DecodeError(f"{name}.read_message() raised {type(error).__name__}: {error}")
             found.__cause__ = error
-        is_bad = isinstance(found, BadMessageError) and self._buffer.read > 0
-        found.recoverable = is_bad or after is not None
+        is_bad = isinstance(found, BadMessageError) and self._buffer.pos > self._buffer.start
+        found.recoverable = is_bad or self._after is not None
         found.offset = self._buffer.offset
         if not found.recoverable:
             self._buffer.rewind()
-        self._after = after
         return found
 
 
@@ -754,23 +725,12 @@ def raising(error: BaseException) -> Iterator[Any]:
     yield
 
 
-class _Oversize(Exception):
-    """A message is too large, and what is left of it is to be discarded."""
-
-    def __init__(self, error: MessageTooLargeError, rest: _Rest) -> None:
-        super().__init__(error)
-        self.error = error
-        self.rest = rest
-
-
 class _Misuse(TypeError):
     """A framer's author has written something else than a generator of requests."""
 
 
-def _all_messages(
-    framer: Framer[M], deliver: Callable[[M], object]
-) -> Generator[Any, bytes, None]:
-    """Read one message after another.
+def _all_messages(framer: Framer[M], messages: list[M]) -> Generator[Any, bytes, None]:
+    """Read one message after another, and append each to *messages*, which then is emptied.
 
     (That takes half the time of one generator a message, whose end is an exception.)
     """
@@ -787,8 +747,14 @@ def _all_messages(
             raise DecodeError(
                 f"{framer!r}.read_message() returned None, which means that there is no message"
             )
-        deliver(message)
+        if messages:  # it asked for nothing
+            raise _of_no_bytes(framer)
+        messages.append(message)
         del message  # it may be large, and the next one long in coming
+
+
+def _of_no_bytes(framer: Framer[Any]) -> DecodeError:
+    return DecodeError(f"{framer!r}.read_message() read a message of no bytes")
 
 
 def _incomplete(received: int, expected: int | None) -> IncompleteMessageError:
