@@ -82,6 +82,11 @@ class Decoder(Generic[M]):
     Args:
         framer: The format of the messages.
 
+    Attributes:
+        framer: The format of the messages; to change it, call :meth:`switch`.
+        ready: The messages that are decoded; taking one from here takes it from the decoder.
+        has_failed: Whether an error was raised that is not recoverable.
+
     >>> from framing import LengthPrefixFramer
     >>> decoder = LengthPrefixFramer().decoder()
     >>> list(decoder.feed(b"\0\0\0\5he"))
@@ -95,15 +100,15 @@ class Decoder(Generic[M]):
     """
 
     __slots__ = (
-        "__weakref__", "_after", "_batch", "_buffer", "_ended", "_error", "_framer",
-        "_has_failed", "_reading", "_ready", "_rest", "_split", "_wanted", "_window",
+        "__weakref__", "_after", "_batch", "_buffer", "_ended", "_error", "_reading", "_rest",
+        "_split", "_wanted", "_window", "framer", "has_failed", "ready",
     )  # fmt: skip
 
     def __init__(self, framer: Framer[M]) -> None:
-        self._framer = framer
+        self.framer = framer
         self._split = framer.split_block
         self._buffer = StreamBuffer()
-        self._ready: Iterator[M] = _NOTHING
+        self.ready: Iterator[M] = _NOTHING
         # Where the ready messages were decoded from, in case they are not taken.
         self._batch: tuple[Pieces, bytes, int, int] = _NO_BATCH
         self._reading: _Reading | None = None
@@ -112,13 +117,8 @@ class Decoder(Generic[M]):
         self._rest: _Rest | None = None
         self._error: FramingError | None = None  # what is next
         self._after: _Rest | None = None  # what to discard once that is raised
-        self._has_failed = False  # it was raised, and is final
+        self.has_failed = False
         self._ended = False
-
-    @property
-    def framer(self) -> Framer[M]:
-        """The format of the messages."""
-        return self._framer
 
     # Bytes come in
 
@@ -136,17 +136,18 @@ class Decoder(Generic[M]):
         """
         if self._ended:
             raise ValueError("feed() after feed_eof(): use a new decoder for a new stream")
-        if not self._has_failed:
+        if not self.has_failed:
             try:
                 self._buffer.feed(data)
             except (BufferError, TypeError):  # a view with gaps, or not bytes at all
                 self._buffer.feed(memoryview(data).tobytes())
         return self
 
-    def feed_from(self, receive: Callable[..., bytes], *args: int) -> int:
+    def feed_from(self, receive: Callable[..., bytes], *args: Any) -> int:
         """Keep what ``receive(*args)`` returns, and return how many bytes that was.
 
-        If *receive* is a C function, an exception out of a signal handler loses no byte.
+        The stream may have ended already.  If *receive* is a C function, an exception out of a
+        signal handler loses no byte.
         """
         return self._buffer.feed_from(receive, *args)
 
@@ -157,20 +158,25 @@ class Decoder(Generic[M]):
         :meth:`decode` in a third of the time.  If the decoder holds anything, or the format has
         no fast path, it does nothing and returns false.
         """
-        if self._split is None or self._ended or not self.is_idle:
+        buffer, split = self._buffer, self._split
+        if split is None or self._ended or self._rest is not None or self._error is not None:
             return False
-        self._reading = None
-        self._wait(0)  # lets go of what was handed out: receive() may wait for long
-        self._buffer.feed_from(receive, *args)
-        return self._decode_block()
+        if length_hint(self.ready) or buffer.size:
+            return False
+        # What was handed out is let go of first, since receive() may wait for long.
+        self.ready, self._batch, self._reading, self._wanted = _NOTHING, _NO_BATCH, None, 0
+        buffer.base, buffer.data, buffer.start, buffer.pos = buffer.base + buffer.start, b"", 0, 0
+        (buffer.data,) = map(receive, *zip(args))  # see StreamBuffer.feed_from
+        data = buffer.data
+        messages, end, _ = split(data, 0, min(len(data), self._window))
+        if end:
+            self.ready, self._batch = messages, (None, data, 0, end)
+            buffer.start = buffer.pos = end
+        return end > 0
 
     def feed_eof(self) -> None:
         """Report the end of the stream.  A second call changes nothing."""
         self._ended = True
-
-    def restore(self, data: Buffer) -> None:
-        """Keep bytes that were received past the decoder after all."""
-        self._buffer.feed(data)
 
     # A body may follow a message, and be received past the decoder
 
@@ -213,16 +219,16 @@ class Decoder(Generic[M]):
             DecodeError: The next bytes break the format.
             IncompleteMessageError: The stream has ended inside a message.
         """
-        for message in self._ready:
+        for message in self.ready:
             return message
         if not self.decode():
             return None
-        if length_hint(self._ready) == 1:
+        if length_hint(self.ready) == 1:
             # A message that may be large: nothing of it is kept, and it is taken in one step.
             self._buffer.release()
-            (message,), self._ready, self._batch = self._ready, _NOTHING, _NO_BATCH
+            (message,), self.ready, self._batch = self.ready, _NOTHING, _NO_BATCH
             return message
-        return next(self._ready)
+        return next(self.ready)
 
     def decode(self) -> bool:
         """Make messages ready, and return whether there are any; false: more bytes are needed.
@@ -238,14 +244,9 @@ class Decoder(Generic[M]):
             raise EndOfStreamError("the stream has ended, and there are no more messages")
         return False
 
-    @property
-    def ready(self) -> Iterator[M]:
-        """The messages that are decoded; to take one from here takes it from the decoder."""
-        return self._ready
-
     def _batch_or_error(self) -> Iterator[M] | None:
         try:
-            return self._ready if self.decode() else None
+            return self.ready if self.decode() else None
         except EndOfStreamError:
             return None
         except BaseException as error:
@@ -255,7 +256,7 @@ class Decoder(Generic[M]):
         """Return *error* to be raised.  It will not come again if it is recoverable."""
         buffer = self._buffer
         if isinstance(error, DecodeError):
-            self._has_failed = not error.recoverable
+            self.has_failed = not error.recoverable
             if error.recoverable:
                 self._error, self._rest, self._wanted, self._window = (
                     None, self._after, 0, _FIRST_WINDOW,
@@ -266,14 +267,9 @@ class Decoder(Generic[M]):
     # What it holds, and how many bytes to receive
 
     @property
-    def has_failed(self) -> bool:
-        """Whether an error was raised that is not recoverable."""
-        return self._has_failed
-
-    @property
     def is_idle(self) -> bool:
         """Whether the decoder is between two messages, and holds no byte of the next one."""
-        return not (length_hint(self._ready) or self._buffer.size or self.rest or self._error)
+        return not (length_hint(self.ready) or self._buffer.size or self.rest or self._error)
 
     @property
     def offset(self) -> int:
@@ -305,14 +301,14 @@ class Decoder(Generic[M]):
         """
         if not self._find() and not self._ended and self._reading is None and self._rest is None:
             self._read()  # to learn what read_message asks for
-        if length_hint(self._ready) or self._ended or self._error is not None:
+        if length_hint(self.ready) or self._ended or self._error is not None:
             return 0
         if self._rest is not None and self._rest.end is not None:
             return self.rest
         request = self._request
         if isinstance(request, ReadExactly):
             return request.size - self._buffer.unread
-        return request.missing(self._buffer.last(request.longest - 1))
+        return int(request.missing(self._buffer.last(request.longest - 1)))
 
     def room(self, ahead: int, most: int) -> int:
         """Return how many bytes to receive at once, after :meth:`next_message` found none.
@@ -321,10 +317,9 @@ class Decoder(Generic[M]):
         message, only the missing bytes, and at most *most*: the piece then ends where the
         buffer ends, and is returned without a copy.
         """
-        if self._rest is None and self._reading is not None:
-            request = self._reading.request
-            if isinstance(request, ReadExactly) and request.size >= LARGE:
-                return min(request.size - self._buffer.unread, most)
+        request = self._request
+        if isinstance(request, ReadExactly) and request.size >= LARGE:
+            return min(request.size - self._buffer.unread, most)
         return ahead
 
     @property
@@ -338,8 +333,7 @@ class Decoder(Generic[M]):
 
         *ahead* are the next bytes of the stream, which were only looked at.
         """
-        request = self.delimiter
-        assert request is not None
+        request = self._request
         last = self._buffer.last(request.longest - 1)
         _, end = request.find(last + ahead, 0, len(last) + len(ahead), False)
         return max(1, end - len(last)) if end else len(ahead)
@@ -368,8 +362,8 @@ class Decoder(Generic[M]):
             if isinstance(self._error, IncompleteMessageError):
                 raise fresh_copy(self._error)
             return None
-        if length_hint(self._ready) or self._error is not None or self._reading is not None:
-            self.switch(self._framer)
+        if length_hint(self.ready) or self._error is not None or self._reading is not None:
+            self.switch(self.framer)
         if buffer.size >= size:
             return buffer.take_first(size)
         if self._ended:
@@ -385,7 +379,7 @@ class Decoder(Generic[M]):
 
     def untake(self, message: M) -> None:
         """Make *message* ready again, which was the last one taken from :attr:`ready`."""
-        self._ready = iter([message, *self._ready])
+        self.ready = iter([message, *self.ready])
 
     @property
     def last_piece(self) -> int | None:
@@ -416,8 +410,8 @@ class Decoder(Generic[M]):
         """
         if self._rest is not None:
             self._drain(self._rest)
-        left = list(self._ready)  # one step, in which no other thread takes a message
-        self._ready = iter(left)
+        left = list(self.ready)  # one step, in which no other thread takes a message
+        self.ready = iter(left)
         before = self._bytes_of_last(len(left)) if left else b""
         data = before + self._buffer.take_first(self._buffer.size)
         self._buffer.base -= len(data)
@@ -431,31 +425,30 @@ class Decoder(Generic[M]):
         Returns:
             This decoder, which now decodes messages of another type.
         """
-        if length_hint(self._ready):
-            data = self.unread()
-            self._buffer.feed(data)
+        if length_hint(self.ready):
+            self._buffer.feed(self.unread())
         else:
             self._buffer.rewind()
             self._forget()
-        other: Any = self
-        other._framer, other._split, other._window = framer, framer.split_block, _FIRST_WINDOW
-        other._error, other._has_failed = None, False
+        other: Decoder[Any] = self
+        other.framer, other._split, other._window = framer, framer.split_block, _FIRST_WINDOW
+        other._error, other.has_failed = None, False
         return other
 
     def _forget(self) -> None:
         """Forget what was found, but not the bytes it was found in."""
-        self._ready, self._batch, self._reading, self._wanted, self._error = (
-            _NOTHING, _NO_BATCH, None, 0, self._error if self._has_failed else None,
+        self.ready, self._batch, self._reading, self._wanted, self._error = (
+            _NOTHING, _NO_BATCH, None, 0, self._error if self.has_failed else None,
         )  # fmt: skip
 
     def _bytes_of_last(self, count: int) -> bytes:
         """Return the bytes that the last *count* of the ready messages were decoded from."""
         kept, data, start, end = self._batch
         wire = join(kept) + data[max(0, start) : end]
-        again = Decoder(self._framer)
+        again = Decoder(self.framer)
         again.feed(wire)
         taken = sum(1 for _ in again) - count
-        again = Decoder(self._framer)
+        again = Decoder(self.framer)
         again._split, again._window = None, 0  # one by one
         again.feed(wire)
         for _ in range(taken):
@@ -469,7 +462,7 @@ class Decoder(Generic[M]):
 
         If not, more bytes are needed, or the stream has ended cleanly.
         """
-        if length_hint(self._ready) or self._error is not None:
+        if length_hint(self.ready) or self._error is not None:
             return True
         buffer = self._buffer
         size = buffer.size
@@ -484,36 +477,35 @@ class Decoder(Generic[M]):
             return self._wait(0)
         if self._reading is None:
             buffer.rewind()
-            if self._split is not None:
-                if self._decode_block():
-                    return True
-                if self._wanted and not self._ended:
-                    return self._wait(self._wanted)
+            is_found = self._decode_block()
+            if is_found is not None:
+                return is_found
         self._read()
-        return self._error is not None or length_hint(self._ready) > 0
+        return self._error is not None or length_hint(self.ready) > 0
 
     def _wait(self, wanted: int) -> bool:
         """Let go of what was handed out, and wait until *wanted* bytes are in the buffer."""
-        self._ready, self._batch, self._wanted = _NOTHING, _NO_BATCH, wanted
+        self.ready, self._batch, self._wanted = _NOTHING, _NO_BATCH, wanted
         self._buffer.release()
         return False
 
-    def _decode_block(self) -> bool:
-        """Decode a block of messages by the format's fast path, and return whether it did."""
+    def _decode_block(self) -> bool | None:
+        """Decode a block of messages by the format's fast path, and return whether there are any.
+
+        ``None``: ``read_message`` has to look.
+        """
         buffer, split = self._buffer, self._split
+        if split is None:
+            return None
         if buffer.more.tell() and len(buffer.data) - buffer.start < self._window:
             buffer.join()
         data, start = buffer.data, buffer.start
-        size = len(data)
-        stop = start + self._window
+        size, stop = len(data), start + self._window
         messages, end, missing = split(data, start, min(stop, size))
         wanted = size - end + missing if 0 < missing < LARGE and stop >= size else 0
         if end == start:
-            self._reading, self._wanted = None, wanted
-            return False
-        self._ready, self._batch, self._reading, self._wanted = (
-            messages, (None, data, start, end), None, wanted,
-        )  # fmt: skip
+            return self._wait(wanted) if wanted and not self._ended else None
+        self.ready, self._batch, self._wanted = messages, (None, data, start, end), wanted
         buffer.start = buffer.pos = end
         if self._window < _WINDOW:
             self._window *= 2
@@ -565,14 +557,14 @@ class Decoder(Generic[M]):
             reading, pos = None, ends[-1]  # it is found again, behind the good messages
         if self._split is not None:
             reading = None  # the fast path goes first again
-        self._ready, self._batch, self._wanted, self._reading = (
+        self.ready, self._batch, self._wanted, self._reading = (
             iter(found), (buffer.kept, buffer.data, buffer.start, ends[-1]), 0, reading,
         )  # fmt: skip
         buffer.start, buffer.kept, buffer.pos = ends[-1], None, pos
 
     def _begin(self) -> _Reading:
         messages: list[M] = []
-        steps = _all_messages(self._framer, messages)
+        steps = _all_messages(self.framer, messages)
         return _Reading(steps, next(steps), messages)
 
     def _read_one(self, reading: _Reading) -> _Reading:
@@ -587,7 +579,7 @@ class Decoder(Generic[M]):
             else:
                 break
         if messages and self._buffer.pos == self._buffer.start:
-            raise _of_no_bytes(self._framer)
+            raise _of_no_bytes(self.framer)
         return _Reading(steps, request, messages)
 
     def _read_ahead(
@@ -635,7 +627,7 @@ class Decoder(Generic[M]):
             pos = end
             if messages:
                 if pos == start:
-                    raise _of_no_bytes(self._framer)
+                    raise _of_no_bytes(self.framer)
                 add(take())
                 add_end(pos)
                 start = pos
@@ -651,8 +643,8 @@ class Decoder(Generic[M]):
         if isinstance(request, Refuse):
             self._after = _Rest(buffer.offset, buffer.base + buffer.pos + request.size, None)
             raise request.error
-        raise _Misuse(
-            f"{self._framer!r}.read_message() asked for {request!r}: it has to yield"
+        raise _MisuseError(
+            f"{self.framer!r}.read_message() asked for {request!r}: it has to yield"
             " ReadExactly, ReadUntil or Skip"
         )
 
@@ -679,7 +671,7 @@ class Decoder(Generic[M]):
         size = read if request.n is None else request.n
         if not 0 < size <= read:
             raise DecodeError(
-                f"{self._framer!r}.read_message() asked for {request!r}, but has read {read} bytes"
+                f"{self.framer!r}.read_message() asked for {request!r}, but has read {read} bytes"
             )
         self._buffer.take_first(size)
 
@@ -698,13 +690,13 @@ class Decoder(Generic[M]):
 
     def _as_error(self, error: Exception) -> DecodeError:
         """Return what to raise, in its turn, for what escaped from ``read_message``."""
-        if isinstance(error, (_Misuse, MemoryError)) or is_from_signal_handler(error):
+        if isinstance(error, (_MisuseError, MemoryError)) or is_from_signal_handler(error):
             raise error
         found: DecodeError
         if isinstance(error, DecodeError):
             found = fresh_copy(error)
         else:
-            name = type(self._framer).__name__
+            name = type(self.framer).__name__
             found = DecodeError(f"{name}.read_message() raised {type(error).__name__}: {error}")
             found.__cause__ = error
         is_bad = isinstance(found, BadMessageError) and self._buffer.pos > self._buffer.start
@@ -725,7 +717,7 @@ def raising(error: BaseException) -> Iterator[Any]:
     yield
 
 
-class _Misuse(TypeError):
+class _MisuseError(TypeError):
     """A framer's author has written something else than a generator of requests."""
 
 
@@ -738,7 +730,7 @@ def _all_messages(framer: Framer[M], messages: list[M]) -> Generator[Any, bytes,
     while True:
         steps: Steps[M] = read_message()
         if type(steps) is not GeneratorType and not isinstance(steps, Generator):
-            raise _Misuse(
+            raise _MisuseError(
                 f"{framer!r}.read_message() is not a generator, but returned"
                 f" {type(steps).__name__}: it has to ask for bytes, with yield"
             )

@@ -517,14 +517,14 @@ class MessageSocket(Generic[M]):
                 pass
         except BaseException:
             was_moving, turn.is_moving = turn.is_moving, True
-            decoder.restore(view[there:got])
+            decoder.feed_from(bytes, view[there:got])
             turn.is_moving = was_moving
             raise
         turn.is_moving = True
         if got == len(view):
             decoder.finish_message(got - there)
         else:
-            decoder.restore(view[there:got])
+            decoder.feed_from(bytes, view[there:got])
         turn.is_moving = False
         return got == len(view)
 
