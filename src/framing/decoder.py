@@ -359,7 +359,7 @@ class Decoder(Generic[M]):
         buffer = self._buffer
         self._wanted = 0
         if self._rest is not None and not self._drain(self._rest):
-            if isinstance(self._error, IncompleteMessageError):
+            if self._error is not None:
                 raise fresh_copy(self._error)
             return None
         if length_hint(self.ready) or self._error is not None or self._reading is not None:
