@@ -477,7 +477,7 @@ class Decoder(Generic[M]):
             return self._wait(0)
         if self._reading is None:
             buffer.rewind()
-            is_found = self._decode_block()
+            is_found = None if self._split is None else self._decode_block(self._split)
             if is_found is not None:
                 return is_found
         self._read()
@@ -489,14 +489,12 @@ class Decoder(Generic[M]):
         self._buffer.release()
         return False
 
-    def _decode_block(self) -> bool | None:
+    def _decode_block(self, split: Callable[..., tuple[Iterator[M], int, int]]) -> bool | None:
         """Decode a block of messages by the format's fast path, and return whether there are any.
 
         ``None``: ``read_message`` has to look.
         """
-        buffer, split = self._buffer, self._split
-        if split is None:
-            return None
+        buffer = self._buffer
         if buffer.more.tell() and len(buffer.data) - buffer.start < self._window:
             buffer.join()
         data, start = buffer.data, buffer.start
@@ -599,8 +597,7 @@ class Decoder(Generic[M]):
             What is still being read, and how far.
         """
         steps, request, messages = reading
-        data, size = self._buffer.data, len(self._buffer.data)
-        send, take, add, add_end = steps.send, messages.pop, found.append, ends.append
+        data, size, send = self._buffer.data, len(self._buffer.data), steps.send
         start = pos = ends[0]
         last = pos + self._window
         while pos < last:
@@ -628,8 +625,8 @@ class Decoder(Generic[M]):
             if messages:
                 if pos == start:
                     raise _of_no_bytes(self.framer)
-                add(take())
-                add_end(pos)
+                found.append(messages.pop())
+                ends.append(pos)
                 start = pos
         return _Reading(steps, request, messages), pos
 
