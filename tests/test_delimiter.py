@@ -26,6 +26,21 @@ from .outcomes import feed_all
 # DelimiterFramer
 
 
+def test_the_bytes_of_a_message_that_has_not_come_whole_are_not_split_again() -> None:
+    sizes: list[int] = []
+
+    class Counting(DelimiterFramer):
+        def split_block(self, data: bytes, start: int, stop: int) -> Any:
+            sizes.append(stop - start)
+            return super().split_block(data, start, stop)
+
+    decoder = Counting().decoder()
+    for _ in range(1000):
+        assert list(decoder.feed(bytes(100))) == []
+    assert list(decoder.feed(b"\nnext\nla")) == [bytes(100_000), b"next"]
+    assert sum(sizes) < 1000
+
+
 @pytest.mark.parametrize(
     ("options", "error"),
     [

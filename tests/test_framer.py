@@ -83,6 +83,21 @@ def test_a_message_that_is_none_or_made_of_no_bytes_is_an_error(size: int) -> No
         list(decoder)
 
 
+def test_a_message_that_no_bytes_were_asked_for_is_an_error() -> None:
+    def read() -> Steps[bytes]:
+        if not asks:
+            return b"made up"
+        return (yield ReadExactly(1))
+
+    asks = True
+    decoder = OwnFramer(read).decoder().feed(b"xyz")
+    assert decoder.next_message() == b"x"
+    asks = False
+    decoder = OwnFramer(read).decoder().feed(b"xyz")
+    with pytest.raises(DecodeError, match="a message of no bytes"):
+        decoder.next_message()
+
+
 def test_an_error_in_a_later_step_counts_from_the_messages_start() -> None:
     def read() -> Steps[bytes]:
         yield ReadUntil(b":", limit=5)

@@ -82,6 +82,11 @@ class Decoder(Generic[M]):
     Args:
         framer: The format of the messages.
 
+    Attributes:
+        framer: The format of the messages; to change it, call :meth:`switch`.
+        ready: The messages that are decoded; taking one from here takes it from the decoder.
+        has_failed: Whether an error was raised that is not recoverable.
+
     >>> from framing import LengthPrefixFramer
     >>> decoder = LengthPrefixFramer().decoder()
     >>> list(decoder.feed(b"\0\0\0\5he"))
@@ -95,15 +100,15 @@ class Decoder(Generic[M]):
     """
 
     __slots__ = (
-        "__weakref__", "_after", "_batch", "_buffer", "_ended", "_error", "_framer",
-        "_has_failed", "_reading", "_ready", "_rest", "_split", "_wanted", "_window",
+        "__weakref__", "_after", "_batch", "_buffer", "_ended", "_error", "_reading", "_rest",
+        "_split", "_wanted", "_window", "framer", "has_failed", "ready",
     )  # fmt: skip
 
     def __init__(self, framer: Framer[M]) -> None:
-        self._framer = framer
+        self.framer = framer
         self._split = framer.split_block
         self._buffer = StreamBuffer()
-        self._ready: Iterator[M] = _NOTHING
+        self.ready: Iterator[M] = _NOTHING
         # Where the ready messages were decoded from, in case they are not taken.
         self._batch: tuple[Pieces, bytes, int, int] = _NO_BATCH
         self._reading: _Reading | None = None
@@ -112,13 +117,8 @@ class Decoder(Generic[M]):
         self._rest: _Rest | None = None
         self._error: FramingError | None = None  # what is next
         self._after: _Rest | None = None  # what to discard once that is raised
-        self._has_failed = False  # it was raised, and is final
+        self.has_failed = False
         self._ended = False
-
-    @property
-    def framer(self) -> Framer[M]:
-        """The format of the messages."""
-        return self._framer
 
     # Bytes come in
 
@@ -136,17 +136,18 @@ class Decoder(Generic[M]):
         """
         if self._ended:
             raise ValueError("feed() after feed_eof(): use a new decoder for a new stream")
-        if not self._has_failed:
+        if not self.has_failed:
             try:
                 self._buffer.feed(data)
             except (BufferError, TypeError):  # a view with gaps, or not bytes at all
                 self._buffer.feed(memoryview(data).tobytes())
         return self
 
-    def feed_from(self, receive: Callable[..., bytes], *args: int) -> int:
+    def feed_from(self, receive: Callable[..., bytes], *args: Any) -> int:
         """Keep what ``receive(*args)`` returns, and return how many bytes that was.
 
-        If *receive* is a C function, an exception out of a signal handler loses no byte.
+        The stream may have ended already.  If *receive* is a C function, an exception out of a
+        signal handler loses no byte.
         """
         return self._buffer.feed_from(receive, *args)
 
@@ -158,28 +159,20 @@ class Decoder(Generic[M]):
         no fast path, it does nothing and returns false.
         """
         buffer, split = self._buffer, self._split
-        if (
-            split is None
-            or length_hint(self._ready)
-            or buffer.size
-            or self._ended
-            or self._rest is not None
-            or self._error is not None
-        ):
+        if split is None or self._ended or self._rest is not None or self._error is not None:
+            return False
+        if length_hint(self.ready) or buffer.size:
             return False
         # What was handed out is let go of first, since receive() may wait for long.
-        self._ready, self._batch, self._reading, self._wanted = _NOTHING, _NO_BATCH, None, 0
-        buffer.base, buffer.data, buffer.start, buffer.pos, buffer.searched = (
-            buffer.base + buffer.start, b"", 0, 0, 0,
-        )  # fmt: skip
-        (buffer.data,) = map(receive, *zip(args))  # noqa: B905  # see StreamBuffer.feed_from
+        self.ready, self._batch, self._reading, self._wanted = _NOTHING, _NO_BATCH, None, 0
+        buffer.base, buffer.data, buffer.start, buffer.pos = buffer.base + buffer.start, b"", 0, 0
+        (buffer.data,) = map(receive, *zip(args))  # see StreamBuffer.feed_from
         data = buffer.data
         messages, end, _ = split(data, 0, min(len(data), self._window))
-        if not end:
-            return False
-        self._ready, self._batch = messages, (None, data, 0, end)
-        buffer.start = buffer.pos = buffer.searched = end
-        return True
+        if end:
+            self.ready, self._batch = messages, (None, data, 0, end)
+            buffer.start = buffer.pos = end
+        return end > 0
 
     def feed_eof(self) -> None:
         """Report the end of the stream.  A second call changes nothing."""
@@ -231,16 +224,16 @@ class Decoder(Generic[M]):
             DecodeError: The next bytes break the format.
             IncompleteMessageError: The stream has ended inside a message.
         """
-        for message in self._ready:
+        for message in self.ready:
             return message
         if not self.decode():
             return None
-        if length_hint(self._ready) == 1:
+        if length_hint(self.ready) == 1:
             # A message that may be large: nothing of it is kept, and it is taken in one step.
             self._buffer.release()
-            (message,), self._ready, self._batch = self._ready, _NOTHING, _NO_BATCH
+            (message,), self.ready, self._batch = self.ready, _NOTHING, _NO_BATCH
             return message
-        return next(self._ready)
+        return next(self.ready)
 
     def decode(self) -> bool:
         """Make messages ready, and return whether there are any; false: more bytes are needed.
@@ -248,27 +241,19 @@ class Decoder(Generic[M]):
         Raises:
             FramingError: As :meth:`next_message`.
         """
-        if self._next_batch() is not None:
+        if self._find():
+            if self._error is not None:
+                raise self._take(self._error)
             return True
         if self._ended:
             raise EndOfStreamError("the stream has ended, and there are no more messages")
         return False
 
-    @property
-    def ready(self) -> Iterator[M]:
-        """The messages that are decoded; to take one from here takes it from the decoder."""
-        return self._ready
-
-    def _next_batch(self) -> Iterator[M] | None:
-        if not self._find():
-            return None
-        if self._error is not None:
-            raise self._take(self._error)
-        return self._ready
-
     def _batch_or_error(self) -> Iterator[M] | None:
         try:
-            return self._next_batch()
+            return self.ready if self.decode() else None
+        except EndOfStreamError:
+            return None
         except BaseException as error:
             return raising(error)
 
@@ -276,31 +261,20 @@ class Decoder(Generic[M]):
         """Return *error* to be raised.  It will not come again if it is recoverable."""
         buffer = self._buffer
         if isinstance(error, DecodeError):
+            self.has_failed = not error.recoverable
             if error.recoverable:
-                self._error, self._rest, self._after, self._wanted, self._window = (
-                    None, self._after, None, 0, _FIRST_WINDOW,
+                self._error, self._rest, self._wanted, self._window = (
+                    None, self._after, 0, _FIRST_WINDOW,
                 )  # fmt: skip
                 buffer.start, buffer.kept = buffer.pos, None
-            else:
-                self._has_failed = True
         return fresh_copy(error)
 
     # What it holds, and how many bytes to receive
 
     @property
-    def has_ended(self) -> bool:
-        """Whether the stream has ended."""
-        return self._ended
-
-    @property
-    def has_failed(self) -> bool:
-        """Whether an error was raised that is not recoverable."""
-        return self._has_failed
-
-    @property
     def is_idle(self) -> bool:
         """Whether the decoder is between two messages, and holds no byte of the next one."""
-        return not (length_hint(self._ready) or self._buffer.size or self.rest or self._error)
+        return not (length_hint(self.ready) or self._buffer.size or self.rest or self._error)
 
     @property
     def offset(self) -> int:
@@ -332,14 +306,14 @@ class Decoder(Generic[M]):
         """
         if not self._find() and not self._ended and self._reading is None and self._rest is None:
             self._read()  # to learn what read_message asks for
-        if length_hint(self._ready) or self._ended or self._error is not None:
+        if length_hint(self.ready) or self._ended or self._error is not None:
             return 0
         if self._rest is not None and self._rest.end is not None:
             return self.rest
         request = self._request
         if isinstance(request, ReadExactly):
             return request.size - self._buffer.unread
-        return request.missing(self._buffer.last(request.longest - 1))
+        return int(request.missing(self._buffer.last(request.longest - 1)))
 
     def room(self, ahead: int, most: int) -> int:
         """Return how many bytes to receive at once, after :meth:`next_message` found none.
@@ -348,10 +322,9 @@ class Decoder(Generic[M]):
         message, only the missing bytes, and at most *most*: the piece then ends where the
         buffer ends, and is returned without a copy.
         """
-        if self._rest is None and self._reading is not None:
-            request = self._reading.request
-            if isinstance(request, ReadExactly) and request.size >= LARGE:
-                return min(request.size - self._buffer.unread, most)
+        request = self._request
+        if isinstance(request, ReadExactly) and request.size >= LARGE:
+            return min(request.size - self._buffer.unread, most)
         return ahead
 
     @property
@@ -365,8 +338,7 @@ class Decoder(Generic[M]):
 
         *ahead* are the next bytes of the stream, which were only looked at.
         """
-        request = self.delimiter
-        assert request is not None
+        request = self._request
         last = self._buffer.last(request.longest - 1)
         _, end = request.find(last + ahead, 0, len(last) + len(ahead), False)
         return max(1, end - len(last)) if end else len(ahead)
@@ -392,11 +364,11 @@ class Decoder(Generic[M]):
         buffer = self._buffer
         self._wanted = 0
         if self._rest is not None and not self._drain(self._rest):
-            if isinstance(self._error, IncompleteMessageError):
+            if self._error is not None:
                 raise fresh_copy(self._error)
             return None
-        if length_hint(self._ready) or self._error is not None or self._reading is not None:
-            self.switch(self._framer)
+        if length_hint(self.ready) or self._error is not None or self._reading is not None:
+            self.switch(self.framer)
         if buffer.size >= size:
             return buffer.take_first(size)
         if self._ended:
@@ -412,7 +384,7 @@ class Decoder(Generic[M]):
 
     def untake(self, message: M) -> None:
         """Make *message* ready again, which was the last one taken from :attr:`ready`."""
-        self._ready = iter([message, *self._ready])
+        self.ready = iter([message, *self.ready])
 
     @property
     def last_piece(self) -> int | None:
@@ -429,7 +401,7 @@ class Decoder(Generic[M]):
     def finish_message(self) -> None:
         """Count the current message as taken: its last bytes came by another way."""
         self._reading, self._wanted = None, 0
-        self._buffer.drop(self._buffer.size)
+        self._buffer.take_first(self._buffer.size)
 
     # Bytes are taken back
 
@@ -442,11 +414,13 @@ class Decoder(Generic[M]):
         """
         if self._rest is not None:
             self._drain(self._rest)
-        left = list(self._ready)  # one step, in which no other thread takes a message
-        self._ready = iter(left)
+        left = list(self.ready)  # one step, in which no other thread takes a message
+        self.ready = iter(left)
         before = self._bytes_of_last(len(left)) if left else b""
-        data = self._buffer.clear(before)
+        data = before + self._buffer.take_first(self._buffer.size)
+        self._buffer.base -= len(data)
         self._forget()
+        self._buffer.release()
         return data
 
     def switch(self, framer: Framer[N]) -> Decoder[N]:
@@ -455,31 +429,30 @@ class Decoder(Generic[M]):
         Returns:
             This decoder, which now decodes messages of another type.
         """
-        if length_hint(self._ready):
-            data = self.unread()
-            self._buffer.feed(data)
+        if length_hint(self.ready):
+            self._buffer.feed(self.unread())
         else:
             self._buffer.rewind()
             self._forget()
-        other: Any = self
-        other._framer, other._split, other._window = framer, framer.split_block, _FIRST_WINDOW
-        other._error, other._has_failed = None, False
+        other: Decoder[Any] = self
+        other.framer, other._split, other._window = framer, framer.split_block, _FIRST_WINDOW
+        other._error, other.has_failed = None, False
         return other
 
     def _forget(self) -> None:
         """Forget what was found, but not the bytes it was found in."""
-        self._ready, self._batch, self._reading, self._wanted, self._after, self._error = (
-            _NOTHING, _NO_BATCH, None, 0, None, self._error if self._has_failed else None,
+        self.ready, self._batch, self._reading, self._wanted, self._error = (
+            _NOTHING, _NO_BATCH, None, 0, self._error if self.has_failed else None,
         )  # fmt: skip
 
     def _bytes_of_last(self, count: int) -> bytes:
         """Return the bytes that the last *count* of the ready messages were decoded from."""
         kept, data, start, end = self._batch
-        wire = join(kept) + data[start:end]
-        again = Decoder(self._framer)
+        wire = join(kept) + data[max(0, start) : end]
+        again = Decoder(self.framer)
         again.feed(wire)
         taken = sum(1 for _ in again) - count
-        again = Decoder(self._framer)
+        again = Decoder(self.framer)
         again._split, again._window = None, 0  # one by one
         again.feed(wire)
         for _ in range(taken):
@@ -493,7 +466,7 @@ class Decoder(Generic[M]):
 
         If not, more bytes are needed, or the stream has ended cleanly.
         """
-        if length_hint(self._ready) or self._error is not None:
+        if length_hint(self.ready) or self._error is not None:
             return True
         buffer = self._buffer
         size = buffer.size
@@ -508,39 +481,34 @@ class Decoder(Generic[M]):
             return self._wait(0)
         if self._reading is None:
             buffer.rewind()
-        # (A reader that looks for a delimiter knows how far it has looked; a block would be copied
-        # and searched again with each chunk of a long line.)
-        if self._split is not None and not buffer.read and buffer.searched <= buffer.pos:
-            if self._decode_block():
-                return True
-            if self._wanted and not self._ended:
-                return self._wait(self._wanted)
+            is_found = None if self._split is None else self._decode_block(self._split)
+            if is_found is not None:
+                return is_found
         self._read()
-        return self._error is not None or length_hint(self._ready) > 0
+        return self._error is not None or length_hint(self.ready) > 0
 
     def _wait(self, wanted: int) -> bool:
         """Let go of what was handed out, and wait until *wanted* bytes are in the buffer."""
-        self._ready, self._batch, self._wanted = _NOTHING, _NO_BATCH, wanted
+        self.ready, self._batch, self._wanted = _NOTHING, _NO_BATCH, wanted
         self._buffer.release()
         return False
 
-    def _decode_block(self) -> bool:
-        """Decode a block of messages by the format's fast path, and return whether it did."""
-        buffer, split = self._buffer, self._split
+    def _decode_block(self, split: Callable[..., tuple[Iterator[M], int, int]]) -> bool | None:
+        """Decode a block of messages by the format's fast path, and return whether there are any.
+
+        ``None``: ``read_message`` has to look.
+        """
+        buffer = self._buffer
         if buffer.more.tell() and len(buffer.data) - buffer.start < self._window:
             buffer.join()
         data, start = buffer.data, buffer.start
-        size = len(data)
-        stop = start + self._window
-        messages, end, missing = split(data, start, stop if stop < size else size)
+        size, stop = len(data), start + self._window
+        messages, end, missing = split(data, start, min(stop, size))
         wanted = size - end + missing if 0 < missing < LARGE and stop >= size else 0
         if end == start:
-            self._reading, self._wanted = None, wanted
-            return False
-        self._ready, self._batch, self._reading, self._wanted = (
-            messages, (None, data, start, end), None, wanted,
-        )  # fmt: skip
-        buffer.start = buffer.pos = buffer.searched = end
+            return self._wait(wanted) if wanted and not self._ended else None
+        self.ready, self._batch, self._wanted = messages, (None, data, start, end), wanted
+        buffer.start = buffer.pos = end
         if self._window < _WINDOW:
             self._window *= 2
         return True
@@ -549,15 +517,13 @@ class Decoder(Generic[M]):
         """Discard what has come of the rest, and return whether that was all of it."""
         buffer, until = self._buffer, rest.until
         if until is not None:
-            found = buffer.find(until, None, self._ended)
+            found = buffer.find(until, self._ended)
             if found is not None:
                 self._rest = rest = _Rest(rest.start, buffer.offset + found[1], None)
-            elif self._ended and until.or_end:
-                self._rest = rest = _Rest(rest.start, buffer.offset + buffer.size, None)
             else:
-                buffer.drop(max(0, buffer.size - until.longest + 1))
+                buffer.take_first(max(0, buffer.size - until.longest + 1))
         if rest.end is not None:
-            buffer.drop(min(buffer.size, rest.end - buffer.offset))
+            buffer.take_first(min(buffer.size, rest.end - buffer.offset))
             if buffer.offset == rest.end:
                 self._rest = None
                 return True
@@ -575,72 +541,52 @@ class Decoder(Generic[M]):
         While a reader runs it is not kept, so one that was interrupted is begun again.
         """
         buffer = self._buffer
-        reading, self._reading = self._reading, None
-        is_long = buffer.searched > buffer.pos  # a delimiter was not found before
-        messages: list[M] = []
+        reading, self._reading, self._after = self._reading, None, None
+        found: list[M] = []
         ends: list[int] = []
-        pos = 0
         try:
-            reading = reading or self._begin(messages)
-            messages = reading.messages
-            reading = self._read_one(reading)
-            if not messages:
+            reading = self._read_one(reading or self._begin())
+            if not reading.messages:
                 self._suspend(reading)
                 return
+            found.append(reading.messages.pop())
             ends.append(buffer.pos)
-            if is_long and self._split is not None:
-                reading, pos = None, ends[-1]  # what follows is decoded as a block
-            else:
-                reading, pos = self._read_ahead(reading, ends)
+            reading, pos = self._read_ahead(reading, found, ends)
         except Exception as error:
-            if not messages:
+            if not found:
                 self._error = self._as_error(error)
                 return
-            reading = None  # it is found again, behind the good messages
-            ends = ends or [buffer.pos]
-            pos = ends[-1]
-        batch = messages[:]
-        messages.clear()  # the reader goes on with this list
-        self._ready, self._batch, self._wanted, self._reading = (
-            iter(batch), (buffer.kept, buffer.data, buffer.start, ends[-1]), 0, reading,
+            reading, pos = None, ends[-1]  # it is found again, behind the good messages
+        if self._split is not None:
+            reading = None  # the fast path goes first again
+        self.ready, self._batch, self._wanted, self._reading = (
+            iter(found), (buffer.kept, buffer.data, buffer.start, ends[-1]), 0, reading,
         )  # fmt: skip
-        buffer.start, buffer.kept, buffer.pos, buffer.searched = ends[-1], None, pos, pos
+        buffer.start, buffer.kept, buffer.pos = ends[-1], None, pos
 
-    def _begin(self, messages: list[M]) -> _Reading:
-        steps = _all_messages(self._framer, messages.append)
+    def _begin(self) -> _Reading:
+        messages: list[M] = []
+        steps = _all_messages(self.framer, messages)
         return _Reading(steps, next(steps), messages)
 
     def _read_one(self, reading: _Reading) -> _Reading:
         """Read until one message is there, or bytes are missing."""
-        buffer = self._buffer
         steps, request, messages = reading
         while not messages:
-            part: bytes | None
-            if isinstance(request, ReadExactly):
-                part = buffer.take(request.size)
-            elif isinstance(request, ReadUntil):
-                part = self._take_until(request)
-            elif isinstance(request, Skip):
+            if isinstance(request, Skip):
                 self._skip(request)
-                steps, request, messages = self._begin(messages)
-                continue
-            elif isinstance(request, Refuse):
-                end = buffer.base + buffer.pos + request.size
-                raise _Oversize(request.error, _Rest(buffer.offset, end, None))
+                steps, request, messages = self._begin()
+            elif (part := self._meet(request)) is not None:
+                request = steps.send(part)
             else:
-                raise _Misuse(
-                    f"{self._framer!r}.read_message() asked for {request!r}: it has to yield"
-                    " ReadExactly, ReadUntil or Skip"
-                )
-            if part is None:
                 break
-            request = steps.send(part)
-        if messages and not buffer.read:
-            messages.clear()
-            raise DecodeError(f"{self._framer!r}.read_message() read a message of no bytes")
+        if messages and self._buffer.pos == self._buffer.start:
+            raise _of_no_bytes(self.framer)
         return _Reading(steps, request, messages)
 
-    def _read_ahead(self, reading: _Reading, ends: list[int]) -> tuple[_Reading, int]:
+    def _read_ahead(
+        self, reading: _Reading, found: list[M], ends: list[int]
+    ) -> tuple[_Reading, int]:
         """Read the messages behind the first one, as far as they are in the same block.
 
         The usual requests are met here without a call, which makes this loop three times as
@@ -648,14 +594,14 @@ class Decoder(Generic[M]):
 
         Args:
             reading: What was begun.
+            found: The first message; the others are appended.
             ends: Where the first message ends in the block; the others' ends are appended.
 
         Returns:
             What is still being read, and how far.
         """
         steps, request, messages = reading
-        data = self._buffer.data
-        size, count, send = len(data), len(messages), steps.send
+        data, size, send = self._buffer.data, len(self._buffer.data), steps.send
         start = pos = ends[0]
         last = pos + self._window
         while pos < last:
@@ -680,40 +626,55 @@ class Decoder(Generic[M]):
                 break
             request = send(part)
             pos = end
-            if len(messages) > count:
+            if messages:
                 if pos == start:
-                    messages.pop()
-                    break  # of no bytes: found again, behind the good messages
+                    raise _of_no_bytes(self.framer)
+                found.append(messages.pop())
                 ends.append(pos)
                 start = pos
-                count += 1
         return _Reading(steps, request, messages), pos
+
+    def _meet(self, request: Any) -> bytes | None:
+        """Return what *request* asks for; ``None`` if that has not come."""
+        buffer = self._buffer
+        if isinstance(request, ReadExactly):
+            return buffer.take(request.size)
+        if isinstance(request, ReadUntil):
+            return self._take_until(request)
+        if isinstance(request, Refuse):
+            self._after = _Rest(buffer.offset, buffer.base + buffer.pos + request.size, None)
+            raise request.error
+        raise _MisuseError(
+            f"{self.framer!r}.read_message() asked for {request!r}: it has to yield"
+            " ReadExactly, ReadUntil or Skip"
+        )
 
     def _take_until(self, request: ReadUntil) -> bytes | None:
         buffer = self._buffer
-        part = buffer.take_until(request, self._ended)
-        if part is not None:
+        place, end = buffer.find(request, self._ended, request.limit) or (0, 0)
+        if end and place <= request.limit:
+            part = buffer.take(place)
+            buffer.take(end - place)
             return part
-        if buffer.exceeds(request, self._ended):
-            name = f" ({request.limit_name}={request.limit})" if request.limit_name else ""
-            error = MessageTooLargeError(
-                f"expected {request.delimiter!r} after at most {request.limit} bytes{name},"
-                " but there are more",
-                limit=request.limit,
-            )
-            if request.oversize != "skip":
-                raise error
-            raise _Oversize(error, _Rest(buffer.offset, None, request))
-        return buffer.take_all() if self._ended and request.or_end else None
+        if not end and not buffer.exceeds(request):
+            return None
+        if request.oversize == "skip":
+            self._after = _Rest(buffer.offset, None, request)
+        name = f" ({request.limit_name}={request.limit})" if request.limit_name else ""
+        raise MessageTooLargeError(
+            f"expected {request.delimiter!r} after at most {request.limit} bytes{name},"
+            " but there are more",
+            limit=request.limit,
+        )
 
     def _skip(self, request: Skip) -> None:
-        read = self._buffer.read
+        read = self._buffer.pos - self._buffer.start
         size = read if request.n is None else request.n
         if not 0 < size <= read:
             raise DecodeError(
-                f"{self._framer!r}.read_message() asked for {request!r}, but has read {read} bytes"
+                f"{self.framer!r}.read_message() asked for {request!r}, but has read {read} bytes"
             )
-        self._buffer.drop(size)
+        self._buffer.take_first(size)
 
     def _suspend(self, reading: _Reading) -> None:
         """Keep the place in a message whose other bytes have not come."""
@@ -721,7 +682,8 @@ class Decoder(Generic[M]):
         is_exact = isinstance(request, ReadExactly)
         if self._ended:
             if buffer.size:
-                expected = buffer.read + request.size if is_exact and request.last else None
+                read = buffer.pos - buffer.start
+                expected = read + request.size if is_exact and request.last else None
                 self._error = _incomplete(buffer.size, expected)
             return
         self._wait(buffer.size + (request.size - buffer.unread if is_exact else 1))
@@ -729,24 +691,20 @@ class Decoder(Generic[M]):
 
     def _as_error(self, error: Exception) -> DecodeError:
         """Return what to raise, in its turn, for what escaped from ``read_message``."""
-        if isinstance(error, (_Misuse, MemoryError)) or is_from_signal_handler(error):
+        if isinstance(error, (_MisuseError, MemoryError)) or is_from_signal_handler(error):
             raise error
         found: DecodeError
-        after: _Rest | None = None
-        if isinstance(error, _Oversize):
-            found, after = error.error, error.rest
-        elif isinstance(error, DecodeError):
+        if isinstance(error, DecodeError):
             found = fresh_copy(error)
         else:
-            name = type(self._framer).__name__
+            name = type(self.framer).__name__
             found = DecodeError(f"{name}.read_message() raised {type(error).__name__}: {error}")
             found.__cause__ = error
-        is_bad = isinstance(found, BadMessageError) and self._buffer.read > 0
-        found.recoverable = is_bad or after is not None
+        is_bad = isinstance(found, BadMessageError) and self._buffer.pos > self._buffer.start
+        found.recoverable = is_bad or self._after is not None
         found.offset = self._buffer.offset
         if not found.recoverable:
             self._buffer.rewind()
-        self._after = after
         return found
 
 
@@ -760,23 +718,12 @@ def raising(error: BaseException) -> Iterator[Any]:
     yield
 
 
-class _Oversize(Exception):
-    """A message is too large, and what is left of it is to be discarded."""
-
-    def __init__(self, error: MessageTooLargeError, rest: _Rest) -> None:
-        super().__init__(error)
-        self.error = error
-        self.rest = rest
-
-
-class _Misuse(TypeError):
+class _MisuseError(TypeError):
     """A framer's author has written something else than a generator of requests."""
 
 
-def _all_messages(
-    framer: Framer[M], deliver: Callable[[M], object]
-) -> Generator[Any, bytes, None]:
-    """Read one message after another.
+def _all_messages(framer: Framer[M], messages: list[M]) -> Generator[Any, bytes, None]:
+    """Read one message after another, and append each to *messages*, which then is emptied.
 
     (That takes half the time of one generator a message, whose end is an exception.)
     """
@@ -784,7 +731,7 @@ def _all_messages(
     while True:
         steps: Steps[M] = read_message()
         if type(steps) is not GeneratorType and not isinstance(steps, Generator):
-            raise _Misuse(
+            raise _MisuseError(
                 f"{framer!r}.read_message() is not a generator, but returned"
                 f" {type(steps).__name__}: it has to ask for bytes, with yield"
             )
@@ -793,8 +740,14 @@ def _all_messages(
             raise DecodeError(
                 f"{framer!r}.read_message() returned None, which means that there is no message"
             )
-        deliver(message)
+        if messages:  # it asked for nothing
+            raise _of_no_bytes(framer)
+        messages.append(message)
         del message  # it may be large, and the next one long in coming
+
+
+def _of_no_bytes(framer: Framer[Any]) -> DecodeError:
+    return DecodeError(f"{framer!r}.read_message() read a message of no bytes")
 
 
 def _incomplete(received: int, expected: int | None) -> IncompleteMessageError:

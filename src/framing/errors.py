@@ -66,10 +66,8 @@ class DecodeError(FramingError, ValueError):
         self.recoverable = False
 
     def __str__(self) -> str:
-        text = super().__str__()
-        if self.offset is None:
-            return text
-        return f"{text} (in the message at byte {self.offset} of the stream)"
+        place = f" (in the message at byte {self.offset} of the stream)"
+        return super().__str__() + ("" if self.offset is None else place)
 
 
 class BadMessageError(DecodeError):
@@ -208,11 +206,9 @@ def is_from_signal_handler(error: BaseException) -> bool:
     """
     handlers = set(_handler_codes())
     traceback = error.__traceback__
-    while traceback is not None and handlers:
-        if traceback.tb_frame.f_code in handlers:
-            return True
+    while traceback is not None and traceback.tb_frame.f_code not in handlers:
         traceback = traceback.tb_next
-    return False
+    return traceback is not None
 
 
 def _handler_codes() -> Iterator[Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Generator
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypeVar, Union
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -182,7 +182,7 @@ class Refuse:
         self.size = size
 
 
-Steps = Generator[Union[ReadExactly, ReadUntil, Skip, Refuse], bytes, M]
+Steps = Generator[ReadExactly | ReadUntil | Skip | Refuse, bytes, M]
 """The type of ``read_message``: it yields requests, is sent bytes, and returns the message."""
 
 
