@@ -403,6 +403,18 @@ class Decoder(Generic[M]):
         self._reading, self._wanted = None, 0
         self._buffer.take_first(self._buffer.size)
 
+    # Where messages are, for those who look at a stream
+
+    def decode_singly(self) -> None:
+        """Decode one message at a time from now on: :attr:`offset` is where the last one ends."""
+        self._split, self._window = None, 0
+
+    @property
+    def last_size(self) -> int:
+        """How many bytes the last message that was yielded has on the wire, if taken singly."""
+        _, _, start, end = self._batch
+        return end - start
+
     # Bytes are taken back
 
     def unread(self) -> bytes:
@@ -453,7 +465,7 @@ class Decoder(Generic[M]):
         again.feed(wire)
         taken = sum(1 for _ in again) - count
         again = Decoder(self.framer)
-        again._split, again._window = None, 0  # one by one
+        again.decode_singly()
         again.feed(wire)
         for _ in range(taken):
             again.next_message()

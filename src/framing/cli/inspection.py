@@ -9,7 +9,6 @@ import re
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..buffer import size_of
 from ..errors import FramingError
 from ..formats.header_body import HeaderMessage
 from .notation import show_message
@@ -66,6 +65,7 @@ def inspect(chunks: Iterable[bytes], framer: Framer[Any]) -> Iterator[Found | Br
     It ends with the first bad message after which the start of the next one is unknown.
     """
     decoder = framer.decoder()
+    decoder.decode_singly()
     number = 1
     for chunk in chain(chunks, (None,)):
         if chunk is None:
@@ -81,12 +81,9 @@ def inspect(chunks: Iterable[bytes], framer: Framer[Any]) -> Iterator[Found | Br
 
 def _next_item(decoder: Decoder[Any], number: int) -> Found | Broken | None:
     """Return the next message, or what is wrong with it; ``None`` if bytes are missing."""
-    # One message at a time, so that the decoder's offset is where the message ends.
-    decoder._split, decoder._window = None, 0
     try:
         for message in decoder:
-            kept, _, start, end = decoder._batch
-            size = size_of(kept) + end - start
+            size = decoder.last_size
             return Found(number, decoder.offset - size, size, message)
     except FramingError as error:
         offset = getattr(error, "offset", None)
