@@ -64,7 +64,8 @@ def ends() -> Iterator[Pair]:
 @pytest.mark.parametrize(
     ("call", "advice"),
     [
-        (lambda sock: recv_msg(sock, 1024), "positional argument"),
+        (lambda sock: recv_msg(sock, 1024), "needs no size: leave out 1024"),
+        (lambda sock: MessageSocket(sock).recv(1024), "needs no size: leave out 1024"),
         (lambda sock: send_msg(b"hi", sock), "the socket comes first"),
         (lambda sock: send_msg(sock, {"a": 1}), "JsonFramer"),
         (lambda sock: send_msg(sock, "text"), r"text\.encode\(\)"),
@@ -547,6 +548,27 @@ def test_a_handler_that_uses_the_connection_gets_an_error_and_not_a_deadlock(
     assert "signal handler" in str(caught.get_nowait())
     conn.close()
     reading.join(60)
+
+
+def test_a_batch_that_waits_for_its_turn_in_vain_is_kept(ends: Pair) -> None:
+    here, there = ends
+    conn = MessageSocket(here)
+    large = bytes(4 << 20)
+
+    def messages() -> Iterator[bytes]:
+        sending.append(Task(conn.send, large))
+        sending[0].wait_until_it_waits()
+        yield b"after it"
+
+    sending: list[Task] = []
+    with pytest.raises(TimeoutError):
+        conn.send_many(messages(), timeout=0.1)
+    assert conn.unsent > len(b"after it")
+    receiving = Task(lambda: [recv_msg(there) for _ in range(2)])
+    sending[0].result()
+    conn.flush()
+    assert receiving.result() == [large, b"after it"]
+    assert conn.unsent == 0
 
 
 def test_a_send_many_that_is_running_stops_when_its_object_is_switched(ends: Pair) -> None:

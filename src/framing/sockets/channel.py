@@ -128,6 +128,7 @@ class Channel:
         receiving: The turn of calls that receive.
         sending: The turn of calls that send.
         unsent: What is left of a message that has begun to go out.
+        taken: Batches of messages to send after that, which wait for their turn.
     """
 
     def __init__(self, sock: socket.socket, turns: tuple[Turn, Turn] | None = None) -> None:
@@ -135,6 +136,7 @@ class Channel:
         self.is_owned = turns is None
         self.receiving, self.sending = turns or (Turn(RECEIVE_ADVICE), Turn(SEND_ADVICE))
         self.unsent: Sequence[Buffer] = ()
+        self.taken: list[list[Buffer]] = []
         self.is_plain = is_plain(sock) and DONTWAIT != 0
         self.is_closed = False
         self._waiting: list[None] = []  # an item for each thread that waits for the socket
@@ -245,6 +247,10 @@ class Channel:
     def flush(self, deadline: Deadline) -> None:
         """Send the unsent bytes, or keep those that do not go out."""
         self.check_open()
+        self.sending.is_moving = True  # what was taken must not get lost, nor go out twice
+        while self.taken:
+            self.unsent = [*self.unsent, *self.taken.pop(0)]
+        self.sending.is_moving = False
         try:
             while self.unsent:
                 self.send(self.unsent, deadline)
@@ -267,7 +273,7 @@ class Channel:
         false, and no byte went out.
         """
         turn, sock = self.sending, self.sock
-        if not self.is_plain or self.unsent or sock.gettimeout() is not None:
+        if not self.is_plain or self.unsent or self.taken or sock.gettimeout() is not None:
             return False
         try:
             turn.free.pop()

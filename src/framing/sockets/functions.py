@@ -22,7 +22,7 @@ from .turn import Turn, is_own
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
-    from typing import BinaryIO, TypeAlias
+    from typing import BinaryIO, NoReturn, TypeAlias
 
     from ..buffer import Buffer
     from ..formats.delimiter import DelimiterFramer
@@ -119,7 +119,7 @@ def recv_msg(sock: Stream) -> bytes: ...
 @overload
 def recv_msg(sock: Stream, *, framer: Framer[M]) -> M: ...
 def recv_msg(  # noqa: C901, PLR0912  # the short path is a quarter faster without calls
-    sock: Stream, *, framer: Framer[Any] = _DEFAULT
+    sock: Stream, *surplus: NoReturn, framer: Framer[Any] = _DEFAULT
 ) -> Any:
     """Receive one whole message, and not one byte more.
 
@@ -146,6 +146,7 @@ def recv_msg(  # noqa: C901, PLR0912  # the short path is a quarter faster witho
         sock: A connected stream socket, blocking or not.  Its timeout covers each wait for
             bytes, not the whole call; a ``MessageSocket`` has a timeout for the whole call.  A
             binary file will do too: a pipe, ``sys.stdin.buffer``, a serial port.
+        surplus: Nothing: a message has its own size.
         framer: The wire format; by default a 4-byte big-endian length before the payload.
 
     Returns:
@@ -166,6 +167,11 @@ def recv_msg(  # noqa: C901, PLR0912  # the short path is a quarter faster witho
         RuntimeError: A signal handler called this while it was interrupting a ``recv_msg`` on
             the same socket.
     """
+    if surplus:
+        raise TypeError(
+            f"recv_msg() returns a whole message and needs no size: leave out {surplus[0]!r:.80}"
+            " (framer= chooses the format)"
+        )
     try:
         state = kept[id(sock)]
     except KeyError:

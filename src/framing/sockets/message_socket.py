@@ -15,7 +15,7 @@ import threading
 from contextlib import suppress
 from itertools import chain
 from operator import length_hint
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
 
 from ..decoder import raising
 from ..errors import EndOfStreamError, FramingError, is_from_signal_handler
@@ -212,9 +212,14 @@ class MessageSocket(Generic[M]):
                 if not isinstance(error, Exception) or is_from_signal_handler(error):
                     self._sending.refuse()  # a message may have been taken and lost
                     raise
-                self._sending.run(deadline, self._send_all, batch, deadline, True)
+                self._send_batch(batch, deadline, is_last=True)
                 raise
-            self._sending.run(deadline, self._send_all, batch, deadline, not may_be_more)
+            self._send_batch(batch, deadline, is_last=not may_be_more)
+
+    def _send_batch(self, batch: list[Buffer], deadline: Deadline, *, is_last: bool) -> None:
+        self._check_usable()
+        self._channel.taken.append(batch)  # first, since the turn may not come in time
+        self._sending.run(deadline, self._send_taken, deadline, is_last)
 
     def _gather(self, messages: Iterator[Any], batch: list[Buffer]) -> bool:
         """Append the wire bytes of messages to *batch*; return whether there may be more."""
@@ -234,8 +239,10 @@ class MessageSocket(Generic[M]):
 
     @property
     def unsent(self) -> int:
-        """How many bytes of a message that has begun to go out are unsent."""
-        return sum(memoryview(part).nbytes for part in self._channel.unsent)
+        """How many bytes are kept to be sent first next time."""
+        channel = self._channel
+        kept = [*channel.unsent, *chain.from_iterable(channel.taken)]
+        return sum(memoryview(part).nbytes for part in kept)
 
     def flush(self, *, timeout: float | None = None) -> None:
         """Send the unsent bytes.
@@ -258,10 +265,8 @@ class MessageSocket(Generic[M]):
         self._channel.send(parts, deadline, begins=True)
         self._channel.send_rest(deadline)
 
-    def _send_all(self, batch: Sequence[Buffer], deadline: Deadline, is_last: bool) -> None:
-        """Send *batch*, or keep the rest; raise unless that is all right at the last batch."""
-        self._check_usable()
-        self._channel.unsent = [*self._channel.unsent, *batch]
+    def _send_taken(self, deadline: Deadline, is_last: bool) -> None:
+        """Send what was taken, or keep it; raise unless that is all right at the last batch."""
         try:
             self._flush(deadline)
         except OSError as error:
@@ -276,10 +281,11 @@ class MessageSocket(Generic[M]):
 
     # Receiving
 
-    def recv(self, *, timeout: float | None = None) -> M:
+    def recv(self, *surplus: NoReturn, timeout: float | None = None) -> M:
         """Receive one whole message.
 
         Args:
+            surplus: Nothing: a message has its own size.
             timeout: For the whole call, in seconds: see the class.
 
         Raises:
@@ -294,6 +300,10 @@ class MessageSocket(Generic[M]):
             OSError: As the socket raised it; ``ConnectionResetError`` is one.  Also if another
                 thread has closed this object.
         """
+        if surplus:
+            raise TypeError(
+                f"recv() returns a whole message and needs no size: leave out {surplus[0]!r:.80}"
+            )
         while True:
             for message in self._ready:
                 return message
@@ -647,8 +657,8 @@ class MessageSocket(Generic[M]):
     def _close_now(self) -> None:
         channel, self._ready = self._channel, _NOTHING
         self._finished_by = "close"
-        channel.close(resets=bool(channel.unsent))
-        channel.unsent = ()
+        channel.close(resets=bool(channel.unsent or channel.taken))
+        channel.unsent, channel.taken = (), []
         received, self._decoder = self._decoder.bytes_fed, self._framer.decoder()
         self._decoder.skip(received)  # and what was received ahead is gone
 
