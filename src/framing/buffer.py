@@ -61,8 +61,12 @@ class StreamBuffer:
 
     def __init__(self) -> None:
         self.kept: Pieces = None
-        self.data, self.more = b"", BytesIO()
-        self.base = self.start = self.pos = self.searched = 0
+        self.data: bytes = b""
+        self.start: int = 0
+        self.pos: int = 0
+        self.more: BytesIO = BytesIO()
+        self.base: int = 0
+        self.searched: int = 0
 
     @property
     def offset(self) -> int:

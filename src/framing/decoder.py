@@ -105,7 +105,7 @@ class Decoder(Generic[M]):
     )  # fmt: skip
 
     def __init__(self, framer: Framer[M]) -> None:
-        self.framer = framer
+        self.framer: Framer[M] = framer
         self._split = framer.split_block
         self._buffer = StreamBuffer()
         self.ready: Iterator[M] = _NOTHING
@@ -117,7 +117,7 @@ class Decoder(Generic[M]):
         self._rest: _Rest | None = None
         self._error: FramingError | None = None  # what is next
         self._after: _Rest | None = None  # what to discard once that is raised
-        self.has_failed = False
+        self.has_failed: bool = False
         self._ended = False
 
     # Bytes come in

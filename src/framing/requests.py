@@ -40,8 +40,8 @@ class ReadExactly:
     def __init__(self, size: int, last: bool = False) -> None:
         if size < 0:
             raise ValueError(f"expected a size of 0 or more, not {size}")
-        self.size = size
-        self.last = last
+        self.size: int = size
+        self.last: bool = last
 
     def __repr__(self) -> str:
         return f"ReadExactly({self.size}, last={self.last})"
@@ -86,11 +86,11 @@ class ReadUntil:
             raise ValueError(f"expected a limit of 0 or more, not {limit}")
         if not delimiter or not (type(delimiter) is bytes or all(delimiter)):
             raise ValueError("expected delimiters of one byte or more, not an empty one")
-        self.delimiter = delimiter
-        self.limit = limit
-        self.or_end = or_end
+        self.delimiter: bytes | tuple[bytes, ...] = delimiter
+        self.limit: int = limit
+        self.or_end: bool = or_end
         self.oversize = oversize
-        self.limit_name = limit_name
+        self.limit_name: str = limit_name
 
     def __repr__(self) -> str:
         return f"ReadUntil({self.delimiter!r}, limit={self.limit}, or_end={self.or_end})"
@@ -163,7 +163,7 @@ class Skip:
     def __init__(self, n: int | None = None) -> None:
         if n is not None and n < 1:
             raise ValueError(f"expected to skip 1 byte or more, not {n}")
-        self.n = n
+        self.n: int | None = n
 
     def __repr__(self) -> str:
         return f"Skip({'' if self.n is None else self.n})"
@@ -178,8 +178,8 @@ class Refuse:
     __slots__ = ("error", "size")
 
     def __init__(self, error: MessageTooLargeError, size: int) -> None:
-        self.error = error
-        self.size = size
+        self.error: MessageTooLargeError = error
+        self.size: int = size
 
 
 Steps = Generator[ReadExactly | ReadUntil | Skip | Refuse, bytes, M]

@@ -11,7 +11,7 @@ import sys
 from functools import partial
 from struct import Struct, calcsize
 from struct import error as StructError
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import DecodeError, MessageTooLargeError
 
@@ -120,10 +120,10 @@ class LengthField:
             )
         bits = 8 * field.size - (1 if code.islower() else 0)
         self._struct = field
-        self.unpack_from = field.unpack_from
-        self.width = field.size
+        self.unpack_from: Callable[..., tuple[Any, ...]] = field.unpack_from
+        self.width: int = field.size
         self._included = field.size if includes_itself else 0
-        self.max_payload = 2**bits - 1 - self._included
+        self.max_payload: int = 2**bits - 1 - self._included
         self.pack = self._pack_including_itself if includes_itself else field.pack
 
     def __reduce__(self) -> tuple[object, ...]:

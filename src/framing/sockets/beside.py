@@ -56,12 +56,12 @@ class Beside:
     """
 
     def __init__(self, stream: Any) -> None:
-        self.receiving = Turn(RECEIVE_ADVICE)
-        self.sending = Turn(SEND_ADVICE)
+        self.receiving: Turn = Turn(RECEIVE_ADVICE)
+        self.sending: Turn = Turn(SEND_ADVICE)
         self.decoder: Decoder[Any] | None = None
-        self.is_inside = False
-        self.offset = 0
-        self.is_plain = is_plain(stream)
+        self.is_inside: bool = False
+        self.offset: int = 0
+        self.is_plain: bool = is_plain(stream)
         self._receive, self._send = _ways(stream, self.is_plain)
         self.reference: ref[Any] | None = None  # it removes this when the stream is gone
 

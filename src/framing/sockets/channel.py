@@ -84,12 +84,12 @@ class Deadline:
     __slots__ = ("_has_tried", "at", "tries_once")
 
     def __init__(self, timeout: float | None, own: float | None) -> None:
-        self.tries_once = timeout is None and own == 0
+        self.tries_once: bool = timeout is None and own == 0
         if timeout is None:
             timeout = own
         elif not timeout >= 0:
             raise ValueError(f"expected a timeout of 0 seconds or more, not {timeout!r}")
-        self.at = None if timeout is None else monotonic() + timeout
+        self.at: float | None = None if timeout is None else monotonic() + timeout
         self._has_tried = False
 
     def remaining(self) -> float | None:
@@ -133,12 +133,14 @@ class Channel:
 
     def __init__(self, sock: socket.socket, turns: tuple[Turn, Turn] | None = None) -> None:
         self.sock = sock
-        self.is_owned = turns is None
-        self.receiving, self.sending = turns or (Turn(RECEIVE_ADVICE), Turn(SEND_ADVICE))
+        self.is_owned: bool = turns is None
+        turns = turns or (Turn(RECEIVE_ADVICE), Turn(SEND_ADVICE))
+        self.receiving: Turn = turns[0]
+        self.sending: Turn = turns[1]
         self.unsent: Sequence[Buffer] = ()
         self.taken: list[list[Buffer]] = []
-        self.is_plain = is_plain(sock) and DONTWAIT != 0
-        self.is_closed = False
+        self.is_plain: bool = is_plain(sock) and DONTWAIT != 0
+        self.is_closed: bool = False
         self._waiting: list[None] = []  # an item for each thread that waits for the socket
         self._reset: tuple[object, ...] | None = None  # what was said of a reset
         # Of a socket that is not plain: whose attempt it is, and the handshake if that is due.

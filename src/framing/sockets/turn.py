@@ -51,8 +51,8 @@ class Turn:
     __slots__ = ("_advice", "free", "is_moving", "refusal", "waiting")
 
     def __init__(self, advice: str) -> None:
-        self.free = [True]
-        self.is_moving = False
+        self.free: list[bool] = [True]
+        self.is_moving: bool = False
         self._advice = advice
         self.refusal: tuple[type[Exception], str] | None = None
         self.waiting: list[threading.Event] = []
