@@ -259,7 +259,8 @@ def test_the_client_in_javascript_is_understood(tmp_path: Path) -> None:
 def test_the_texts_on_the_troubleshooting_page_are_those_of_the_errors() -> None:
     library = "\n".join(
         "".join(
-            str(each.value) if isinstance(each, ast.Constant) else "\0" for each in string_parts(node)
+            str(each.value) if isinstance(each, ast.Constant) else "\0"
+            for each in string_parts(node)
         )
         for source in Path(framing.__path__[0]).rglob("*.py")
         for node in ast.walk(ast.parse(source.read_text("utf-8")))

@@ -59,7 +59,8 @@ def test_something_else_than_a_socket_is_refused(call: Call, thing: object) -> N
 @every_stream_call
 def test_the_tuple_of_accept_is_not_a_socket(call: Call) -> None:
     here, there = unix_pair()
-    with here, there, pytest.raises(TypeError, match=r"take the first, as in conn, _ = listener\.accept\(\)"):
+    advice = r"take the first, as in conn, _ = listener\.accept\(\)"
+    with here, there, pytest.raises(TypeError, match=advice):
         call((here, ("127.0.0.1", 9000)))
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import framing
 from framing import (
@@ -107,7 +108,7 @@ class Netstrings(Framer[bytes]):
         return [b"%d:" % len(message), message, b","]
 
     def read_message(self) -> Steps[bytes]:
-        digits = yield ReadUntil(b":", limit=9, limit_name="max_size", optional=b"", or_end=False)
+        digits = yield ReadUntil(b":", limit=9, limit_name="max_size", or_end=False)
         assert_type(digits, bytes)
         return (yield ReadExactly(int(digits), last=True))
 
@@ -210,6 +211,56 @@ def files(sock: socket.socket, conn: MessageSocket[HeaderMessage], path: os.Path
     send_file(conn, path, progress=lambda done, total: done < total)
     assert_type(recv_file(conn, path, max_size=9, overwrite=True, progress=print), Path)
     assert_type(recv_file(sock, "path"), Path)
+
+
+# New in 0.2
+
+
+def more_framers(wire: bytes) -> None:
+    assert_type(framing.NetstringFramer().decode(wire), bytes)
+    assert_type(framing.VarintFramer(max_size=9).decode(wire), bytes)
+    assert_type(framing.ContentLengthFramer().decode(wire), bytes)
+    json: Any = framing.JsonFramer(LineFramer()).decode(wire)
+    numbers = framing.CodecFramer(LineFramer(oversize="skip", errors="replace"), str, int)
+    assert_type(numbers.decode(wire), int)
+    assert json
+
+
+def servers(context: ssl.SSLContext) -> None:
+    def echo(conn: MessageSocket[bytes]) -> None:
+        for message in conn:
+            conn.send(message)
+
+    def shout(conn: MessageSocket[str]) -> None:
+        for line in conn:
+            conn.send(line.upper())
+
+    with framing.serve(echo, ("127.0.0.1", 9000), max_connections=3, timeout=1.5) as server:
+        server.serve_forever()
+    framing.serve(shout, "/run/chat.sock", LineFramer(), ssl=context).shutdown()
+
+
+def streams(file: IO[bytes], error: framing.BadMessageError) -> None:
+    framing.send_msg(file, b"hello")
+    assert_type(framing.recv_msg(file), bytes)
+    assert_type(framing.recv_msg(file, framer=LineFramer()), str)
+    assert_type(error.recoverable, bool)
+    with framing.connect("/run/chat.sock", LineFramer()) as conn:
+        conn.send_exactly(bytearray(3))
+        assert_type(conn.bytes_received, int)
+        conn.close(timeout=None)
+
+
+class EitherBreak(Framer[bytes]):
+    def __init__(self) -> None:
+        super().__init__(max_size=9)
+
+    def encode_parts(self, message: bytes) -> list[bytes]:
+        return [message, b"\n"]
+
+    def read_message(self) -> Steps[bytes]:
+        yield framing.Skip(1)
+        return (yield ReadUntil((b"\r\n", b"\n"), limit=9))
 
 
 # Datagrams

@@ -102,7 +102,7 @@ class Progress:
     def begin(self, name: str) -> None:
         """End the line of the file before, and begin a file called *name*."""
         self.close()
-        self.name: str = name
+        self.name = name
 
     def report(self, done: int, total: int) -> None:
         """Show that *done* bytes of *total* have been sent or received."""

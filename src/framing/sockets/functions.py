@@ -22,13 +22,13 @@ from .turn import Turn, is_own
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
-    from typing import BinaryIO, NoReturn, TypeAlias
+    from typing import IO, NoReturn, TypeAlias
 
     from ..buffer import Buffer
     from ..formats.delimiter import DelimiterFramer
     from ..framer import Framer
 
-    Stream: TypeAlias = socket.socket | BinaryIO
+    Stream: TypeAlias = socket.socket | IO[bytes]
 
 M = TypeVar("M")
 R = TypeVar("R")
