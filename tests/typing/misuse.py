@@ -60,7 +60,7 @@ def options(sock: socket.socket, lines: MessageSocket[str]) -> None:
     LengthPrefixFramer("!I", True)  # type: ignore[call-arg]
     LengthPrefixFramer(max_size="1 MiB")  # type: ignore[arg-type]
     DelimiterFramer(final="keep")  # type: ignore[arg-type]
-    LineFramer("utf-8", 80)  # type: ignore[call-arg]
+    LineFramer("utf-8", 80)  # type: ignore[arg-type, call-arg]
     framing.recv_msg(sock, LineFramer())  # type: ignore[call-overload]
     framing.recv_msg(sock, framer=b"\n")  # type: ignore[call-overload]
     lines.recv(1)  # type: ignore[arg-type]
