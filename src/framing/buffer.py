@@ -182,7 +182,9 @@ class StreamBuffer:
         """Return whether more bytes are there than *request* allows before its delimiter."""
         if self.unread <= request.limit:
             return False
-        begun = 0 if ended and request.or_end else request.begun(self.last(request.longest - 1))
+        if ended and (request.or_end or self.find(request, request.limit, ended)):
+            return True
+        begun = request.begun(self.last(request.longest - 1))
         return self.unread - begun > request.limit
 
     def last(self, size: int) -> bytes:

@@ -440,8 +440,8 @@ class Decoder(Generic[M]):
         then is as if they had not been fed, except that an error stays if it was raised and is
         not recoverable.
         """
-        if self._rest is not None:
-            self._drain(self._rest)
+        if self._rest is not None and not self._drain(self._rest):
+            return b""  # what is kept may be the beginning of the delimiter that ends the rest
         left = list(self._ready)  # one step, in which no other thread takes a message
         self._ready = iter(left)
         before = self._bytes_of_last(len(left)) if left else b""
@@ -477,11 +477,11 @@ class Decoder(Generic[M]):
         kept, data, start, end = self._batch
         wire = join(kept) + data[start:end]
         again = Decoder(self._framer)
-        again.feed(wire)
+        again.feed(wire).feed_eof()  # behind which the last delimiter cannot be a longer one
         taken = sum(1 for _ in again) - count
         again = Decoder(self._framer)
         again._split, again._window = None, 0  # one by one
-        again.feed(wire)
+        again.feed(wire).feed_eof()
         for _ in range(taken):
             again.next_message()
         return wire[again.offset :]
