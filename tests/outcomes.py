@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from framing import Decoder, EndOfStreamError, Framer, FramingError
+from framing import DecodeError, Decoder, EndOfStreamError, Framer, FramingError
 
 Reader = Callable[[Decoder[Any]], Iterable[Any]]
 
@@ -65,7 +64,7 @@ class Outcome:
                 for message in read(decoder):
                     self.items.append(message)  # those before an error count
             except FramingError as error:
-                if not getattr(error, "recoverable", False):
+                if not (isinstance(error, DecodeError) and error.recoverable):
                     self.end = error
                     return
                 self.items.append(error)
@@ -106,6 +105,18 @@ def outcome(
     return result
 
 
+def take_some(decoder: Decoder[Any], items: list[Any], count: int) -> None:
+    """Add messages, and errors that end nothing, until there are *count* or no more."""
+    while True:
+        try:
+            items.extend(islice(decoder, count - len(items)))
+        except DecodeError as error:
+            assert error.recoverable
+            items.append(error)
+        else:
+            return
+
+
 def feed_all(decoder: Decoder[Any], stream: bytes, size: int, messages: list[Any]) -> None:
     """Feed *stream* in chunks of *size* bytes, and add the messages of each to *messages*."""
     for start in range(0, len(stream), size):
@@ -134,6 +145,7 @@ def without_fast_path(framer: Framer[Any]) -> Framer[Any]:
         def read_message(self) -> Any:
             return (yield from super().read_message())
 
-    options = {name: getattr(framer, name) for name in inspect.signature(kind).parameters}
-    plain: Framer[Any] = Plain(**options)
+    Plain.__name__ = kind.__name__  # which some errors say
+    plain: Framer[Any] = Plain.__new__(Plain)
+    vars(plain).update(vars(framer))
     return plain

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-import framing
 from framing import (
+    BadMessageError,
     DecodeError,
     FramingError,
     IncompleteMessageError,
     MessageTooLargeError,
 )
+
+MUCH = 16 * 1024 * 1024
 
 
 class Whole(NamedTuple):
@@ -37,9 +39,14 @@ class Bad(NamedTuple):
 class TooLarge(NamedTuple):
     size: int | None
     limit: int
+    rest: int | Missing | None = None  # where the message ends, if it is skipped
 
 
-Verdict: TypeAlias = Whole | Missing | Bad | TooLarge
+class Skipped(NamedTuple):
+    size: int  # so many bytes belong to no message
+
+
+Verdict: TypeAlias = Whole | Missing | Bad | TooLarge | Skipped
 Specification: TypeAlias = Callable[[bytes, bool], Verdict]
 """Given the bytes from the start of a message on, and whether the stream ends after them."""
 
@@ -51,6 +58,7 @@ def length_prefix(
     *,
     signed: bool = False,
     counts_itself: bool = False,
+    skip: bool = False,
 ) -> Specification:
     def read(data: bytes, _end: bool) -> Verdict:
         if len(data) < width:
@@ -59,26 +67,47 @@ def length_prefix(
         size = length - width if counts_itself else length
         if size < 0:
             return Bad()
+        missing = Missing(width + size - len(data), width + size)
         if size > limit:
-            return TooLarge(size, limit)
-        if len(data) < width + size:
-            return Missing(width + size - len(data), width + size)
+            rest = missing if missing.needed > 0 else width + size
+            return TooLarge(size, limit, rest if skip else None)
+        if missing.needed > 0:
+            return missing
         return Whole(data[width : width + size], width + size)
 
     return read
 
 
-def delimiter(mark: bytes, limit: int, *, emit: bool = False) -> Specification:
+def delimiter(
+    *marks: bytes, limit: int = MUCH, emit: bool = False, skip: bool = False
+) -> Specification:
+    """The first of *marks* counts, and of those that begin at one place the longest."""
+
     def read(data: bytes, end: bool) -> Verdict:
-        place = data.find(mark)
-        if 0 <= place <= limit:
-            return Whole(data[:place], place + len(mark))
-        begun = begun_of(data, mark)
-        if place > limit or len(data) - (0 if end and emit else begun) > limit:
-            return TooLarge(None, limit)
-        return Whole(data, len(data)) if end and emit else Missing(len(mark) - begun)
+        place, mark = first_of(marks, data, end=end)
+        is_ended = bool(mark) or (end and emit)
+        if not is_ended:
+            place, _ = first_of(marks, data, end=False)
+        is_there = any(each in data for each in marks)  # and one byte more decides which it is
+        needed = 1 if is_there else min(len(each) - begun_of(data, each) for each in marks)
+        missing = Missing(needed)
+        size = place + len(mark)
+        if place > limit:
+            return TooLarge(None, limit, (size if is_ended else missing) if skip else None)
+        return Whole(data[:place], size) if is_ended else missing
 
     return read
+
+
+def first_of(marks: tuple[bytes, ...], data: bytes, *, end: bool) -> tuple[int, bytes]:
+    """Return where the first mark begins, or may begin, and that mark if it is there."""
+    for place in range(len(data)):
+        here = data[place:]
+        if not end and any(each.startswith(here) and each != here for each in marks):
+            return place, b""
+        if found := list(filter(here.startswith, marks)):
+            return place, max(found, key=len)
+    return len(data), b""
 
 
 def begun_of(data: bytes, mark: bytes) -> int:
@@ -86,20 +115,44 @@ def begun_of(data: bytes, mark: bytes) -> int:
     return max(size for size in range(len(mark)) if data.endswith(mark[:size]))
 
 
-def lines(encoding: str, limit: int) -> Specification:
+def lines(
+    encoding: str, limit: int = MUCH, *, errors: str = "strict", skip: bool = False
+) -> Specification:
     def read(data: bytes, end: bool) -> Verdict:
         line, mark, _ = data.partition(b"\n")
         text = line[:-1] if line[-1:] == b"\r" and (mark or not end) else line
+        is_ended = mark or end
         if len(text) > limit:
-            return TooLarge(None, limit)
-        if not mark and not end:
-            return Missing(1)
+            rest = len(line + mark) if is_ended else Missing(1)
+            return TooLarge(None, limit, rest if skip else None)
+        return Whole(text, len(line + mark)) if is_ended else Missing(1)
+
+    return decoded(read, lambda text: text.decode(encoding, errors))
+
+
+def decoded(specification: Specification, decode: Callable[[Any], Any]) -> Specification:
+    """A message that cannot be decoded costs that message alone."""
+
+    def read(data: bytes, end: bool) -> Verdict:
+        verdict = specification(data, end)
+        if not isinstance(verdict, Whole):
+            return verdict
         try:
-            return Whole(text.decode(encoding), len(line + mark))
-        except UnicodeDecodeError:
-            return Bad(len(line + mark))
+            return Whole(decode(verdict.message), verdict.size)
+        except ValueError:
+            return Bad(verdict.size)
 
     return read
+
+
+def json_of_brackets_and_ones(text: str) -> Any:
+    parts = re.fullmatch(r"(\[*)(1*)(\]*)", text)
+    if not parts or not text or len(parts[1]) != len(parts[3]):
+        raise ValueError
+    values: list[Any] = [int(parts[2])] if parts[2] else []
+    for _ in parts[1]:
+        values = [values]
+    return values.pop()
 
 
 def header_body(limit: int, header_limit: int) -> Specification:
@@ -133,9 +186,7 @@ def record_of_u16_and_i8(data: bytes, _end: bool) -> Verdict:
     return Whole((256 * data[0] + data[1], data[2] - 256 * (data[2] > 127)), 3)
 
 
-def netstring(limit: int) -> Specification:
-    most_digits = len(str(limit))
-
+def netstring(limit: int, most_digits: int = 20) -> Specification:
     def read(data: bytes, _end: bool) -> Verdict:  # noqa: PLR0911
         digits, colon, rest = data.partition(b":")
         if len(digits) > most_digits:
@@ -156,25 +207,58 @@ def netstring(limit: int) -> Specification:
     return read
 
 
-# A bad message whose end is known ends nothing, from the version on that has this error.
-BadMessageError: type[DecodeError] | None = getattr(framing, "BadMessageError", None)
+def varint(limit: int) -> Specification:
+    def read(data: bytes, _end: bool) -> Verdict:
+        field = re.match(rb"[\x80-\xff]{0,9}[\0-\x7f]", data)
+        if not field:
+            return Bad() if len(data) > 9 else Missing(1)
+        size = sum((byte & 127) << 7 * place for place, byte in enumerate(field[0]))
+        missing = field.end() + size - len(data)
+        if size > limit:
+            return TooLarge(size, limit)
+        if missing > 0:
+            return Missing(missing, field.end() + size)
+        return Whole(data[field.end() :][:size], field.end() + size)
+
+    return read
 
 
-@dataclass(frozen=True)
+def marked(limit: int) -> Specification:
+    """A mark of 1, the size, the payload, and the sum of its bytes; anything else is skipped."""
+
+    def read(data: bytes, _end: bool) -> Verdict:
+        if data[:1] not in {b"", b"\1"} or (len(data) > 1 and data[1] > limit):
+            return Skipped(1)
+        if len(data) < 2:
+            return Missing(1)
+        size = 3 + data[1]
+        if len(data) < size:
+            return Missing(size - len(data), size)
+        payload, check = data[2 : size - 1], data[size - 1]
+        return Whole(payload, size) if check == sum(payload) % 256 else Skipped(1)
+
+    return read
+
+
+@dataclass
 class Expected:
     """What a stream has to give.
 
     Attributes:
         items: The messages that are whole, and the errors after which the stream goes on.
-        ends: Where each of them ends.
+        starts: Where each of them starts.
+        ends: Where each of them ends; of a message that is skipped, where that has come to.
         error: What finishes the stream, if anything.
         needed: What ``bytes_needed`` is afterwards.
+        left: Where the bytes start that belong to no item.
     """
 
-    items: list[Any]
-    ends: list[int]
-    error: FramingError | None
-    needed: int
+    items: list[Any] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+    error: FramingError | None = None
+    needed: int = 0
+    left: int = 0
 
     @property
     def is_refused(self) -> bool:
@@ -183,37 +267,36 @@ class Expected:
 
 def expected(specification: Specification, data: bytes, *, end: bool) -> Expected:
     """Return what *data* has to give, with its stream's end or without."""
-    items: list[Any] = []
-    ends: list[int] = []
-    place = 0
-    while place < len(data):
-        verdict = specification(data[place:], end)
-        if isinstance(verdict, Whole):
-            items.append(verdict.message)
-            place += verdict.size
-        elif isinstance(verdict, Bad) and verdict.size and BadMessageError:
-            items.append(BadMessageError("", offset=place))
-            place += verdict.size
-        else:
-            error = _error(verdict, data[place:], place, end=end)
-            needed = verdict.needed if isinstance(verdict, Missing) and not end else 0
-            return Expected(items, ends, error, needed)
-        ends.append(place)
-    return Expected(items, ends, None, 0 if end else _first_needed(specification))
+    found = Expected()
+    while True:
+        start = found.left
+        here = data[start:]
+        verdict = specification(here, end) if here else specification(b"", False)
+        if isinstance(verdict, Skipped):
+            found.left += verdict.size
+            continue
+        after = verdict.rest if isinstance(verdict, TooLarge) else verdict.size
+        error = _error(verdict, here, start, end=end)
+        if after is not None and not isinstance(verdict, Missing):
+            found.items.append(verdict.message if isinstance(verdict, Whole) else error)
+            found.starts.append(start)
+            found.left += len(here) if isinstance(after, Missing) else after
+            found.ends.append(found.left)
+            if not isinstance(after, Missing):
+                continue
+            verdict, error = after, _error(after, here, start, end=end)
+        found.error = error if here else None
+        found.needed = verdict.needed if isinstance(verdict, Missing) and not end else 0
+        return found
 
 
 def _error(verdict: Verdict, data: bytes, place: int, *, end: bool) -> FramingError | None:
     if isinstance(verdict, TooLarge):
-        return MessageTooLargeError("", size=verdict.size, limit=verdict.limit, offset=place)
+        error = MessageTooLargeError("", size=verdict.size, limit=verdict.limit, offset=place)
+        error.recoverable = verdict.rest is not None
+        return error
     if isinstance(verdict, Bad):
-        return DecodeError("", offset=place)
+        return (BadMessageError if verdict.size else DecodeError)("", offset=place)
     if isinstance(verdict, Missing) and end:
         return IncompleteMessageError("", received=len(data), expected=verdict.size)
     return None
-
-
-def _first_needed(specification: Specification) -> int:
-    """Return what is needed of a message of which no byte has come."""
-    verdict = specification(b"", False)
-    assert isinstance(verdict, Missing)
-    return verdict.needed

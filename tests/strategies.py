@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import pairwise
-from typing import Any, Generic, TypeVar
+from typing import Any, AnyStr, Generic, TypeVar
 
 import pytest
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from framing import (
+    CodecFramer,
+    ContentLengthFramer,
     DelimiterFramer,
     EncodeError,
     Framer,
     HeaderBodyFramer,
     HeaderMessage,
+    JsonFramer,
     LengthPrefixFramer,
     LineFramer,
+    NetstringFramer,
     StructFramer,
+    VarintFramer,
 )
 
-from .netstring import NetstringFramer
+from . import netstring
+from .authors import AnyOfFramer, MarkedFramer
 
 M = TypeVar("M")
 
@@ -53,10 +61,18 @@ class Format(Generic[M]):
     @property
     def ends_with_the_stream(self) -> bool:
         """Whether the end of the stream may end a message, as it ends a line."""
-        return isinstance(self.framer, LineFramer) or getattr(self.framer, "final", "") == "emit"
+        framer = innermost(self.framer)
+        return isinstance(framer, LineFramer) or getattr(framer, "final", "") == "emit"
 
     def __repr__(self) -> str:
-        return repr(self.framer)
+        return re.sub(" at 0x[0-9A-Fa-f]+", "", repr(self.framer))  # of a function
+
+
+def innermost(framer: Framer[Any]) -> Framer[Any]:
+    """Return the format that finds the boundaries."""
+    while isinstance(framer, CodecFramer):
+        framer = framer.framer
+    return framer
 
 
 def samples(format: Format[Any]) -> list[Any]:
@@ -66,13 +82,15 @@ def samples(format: Format[Any]) -> list[Any]:
         *("hello", "", "a", "漢字" * 2, "x" * 200),
         *(HeaderMessage({"id": 7}, b"hello"), HeaderMessage({}, b"")),
         *((7, b"alice", 1), (200,), (1.5, 2.5, True, b"c"), (b"pascal"[:5], -5)),
+        *(5, -(10**18), {"漢": [1, 2.5, None, {}]}, []),
     ]
     return [each for each in kinds if _carries(format, each)]
 
 
 def longest_message(format: Format[Any], size: int) -> Any:
     """Return a message for *format* with a payload of *size* bytes."""
-    kinds: list[Any] = [b"x" * size, "x" * size, HeaderMessage({}, b"x" * size)]
+    text = "x" * size
+    kinds: list[Any] = [text.encode(), text, text[2:], HeaderMessage({}, text.encode())]
     return next(each for each in kinds if _carries(format, each))
 
 
@@ -88,15 +106,22 @@ def _carries(format: Format[Any], message: Any) -> bool:
 
 # Few different bytes, so that delimiters, digits and lengths meet by chance.
 INTERESTING = [b"\0", b"\x01", b"\x04", b"\xff", b"\n", b"\r", b"\r\n", b"a", b"b", b"aba", b":"]
+
+
+def repeated(part: AnyStr, size: int) -> AnyStr:
+    """Return *part*, over and over: to draw as many single bytes takes a millisecond."""
+    return (part * size)[:size]
+
+
 payloads = st.one_of(
     st.binary(max_size=12),
     st.lists(st.sampled_from(INTERESTING), max_size=8).map(b"".join),
-    st.binary(min_size=250, max_size=300),
+    st.builds(repeated, st.binary(min_size=1, max_size=5), st.integers(250, 300)),
 )
 texts = st.one_of(
     st.text(max_size=12),
     st.text(alphabet="a\r\v\u2028é漢", max_size=8),
-    st.text(alphabet="ab", min_size=250, max_size=260),
+    st.builds(repeated, st.text(alphabet="abé", min_size=1, max_size=5), st.integers(250, 260)),
 )
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=6),
@@ -111,6 +136,19 @@ header_messages = st.builds(HeaderMessage, headers, st.binary(max_size=20))
 
 def sized(key: str) -> Callable[[HeaderMessage], HeaderMessage]:
     return lambda sent: HeaderMessage({**sent.header, key: len(sent.body)}, sent.body)
+
+
+def through_json(sent: Any) -> Any:
+    return json.loads(json.dumps(sent))
+
+
+def decompressed(payload: bytes) -> bytes:
+    """Return at most 1 KiB, since a few bytes can stand for gigabytes."""
+    decompressor = zlib.decompressobj()
+    data = decompressor.decompress(payload, 1024)
+    if not decompressor.eof or decompressor.unused_data:
+        raise ValueError("cut, or too long")
+    return data
 
 
 _RECORD_VALUES: dict[str, SearchStrategy[Any]] = {
@@ -172,8 +210,25 @@ FORMATS: list[Format[Any]] = [
     record("<", "B"),
     record(">", "f", "d", "?", "c"),
     record("<", "6p", "2x", "q"),
+    Format(LengthPrefixFramer("!B", oversize="skip", max_size=9), payloads),
+    Format(DelimiterFramer(oversize="skip", max_size=9), payloads),
+    Format(DelimiterFramer(b"\r\n", oversize="skip", max_size=3), payloads),
+    Format(DelimiterFramer(b"aba", final="emit", oversize="skip", max_size=4), payloads),
+    Format(LineFramer(errors="replace", oversize="skip", max_size=9), texts),
     Format(NetstringFramer(), payloads),
     Format(NetstringFramer(max_size=9), payloads),
+    Format(netstring.NetstringFramer(), payloads),
+    Format(VarintFramer(), payloads),
+    Format(ContentLengthFramer(max_size=9), payloads),
+    Format(JsonFramer(), json_values, through_json),
+    Format(JsonFramer(LineFramer()), json_values, through_json),
+    Format(
+        CodecFramer(LengthPrefixFramer("<H", max_size=1100), zlib.compress, decompressed), payloads
+    ),
+    Format(CodecFramer(LineFramer(oversize="skip", max_size=20), int.__repr__, int), st.integers()),
+    Format(AnyOfFramer(), payloads),
+    Format(MarkedFramer(), payloads),
+    Format(MarkedFramer(max_size=4), payloads),
 ]
 every_format = pytest.mark.parametrize("format", FORMATS, ids=repr)
 one_of_each_class = pytest.mark.parametrize(
@@ -191,7 +246,9 @@ def streams(format: Format[Any]) -> SearchStrategy[bytes]:
         st.sampled_from(INTERESTING),
         st.binary(max_size=6),
         st.sampled_from([b"GET / HTTP/1.1\r\n", b"\0\0\0\x0a", b'{"size":2}', b"3:", b","]),
-        json_values.map(json.dumps).map(str.encode),
+        st.sampled_from(
+            [b'{"n": [1, null]}', b"[NaN]", b"-1e9", b"null", b"Content-Length: 1\r\n"]
+        ),
     )
     pieces = st.one_of(good, good, good, st.builds(damaged, good, st.data()), noise)
     return st.lists(pieces, max_size=6).map(b"".join)

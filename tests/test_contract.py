@@ -10,7 +10,6 @@ import pickle
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
-from itertools import islice
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framing import (
+    ContentLengthFramer,
     DecodeError,
     DelimiterFramer,
     EndOfStreamError,
@@ -25,19 +25,24 @@ from framing import (
     FramingError,
     HeaderBodyFramer,
     IncompleteMessageError,
+    JsonFramer,
     LengthPrefixFramer,
     LineFramer,
     MessageTooLargeError,
+    NetstringFramer,
     StructFramer,
+    VarintFramer,
 )
 
-from .netstring import NetstringFramer
-from .outcomes import READERS, Outcome, Reader, outcome, single_bytes, without_fast_path
+from . import netstring
+from .authors import AnyOfFramer
+from .outcomes import READERS, Outcome, Reader, outcome, take_some, without_fast_path
 from .strategies import (
     FORMATS,
     Format,
     chunks,
     every_format,
+    innermost,
     longest_message,
     one_of_each_class,
     samples,
@@ -166,12 +171,9 @@ def test_unread_returns_the_bytes_of_no_message_taken_so_far(
 ) -> None:
     stream = data.draw(streams(format))
     whole = outcome(format.framer.decoder(), [stream], eof=False)
-    before_an_error = next(
-        (i for i, item in enumerate(whole.items) if isinstance(item, FramingError)),
-        len(whole.items),
-    )
     decoder = format.framer.decoder().feed(stream)
-    taken = list(islice(decoder, data.draw(st.integers(0, before_an_error))))
+    taken: list[Any] = []
+    take_some(decoder, taken, data.draw(st.integers(0, len(whole.items))))
     if look_ahead:
         assert decoder.bytes_needed >= 0
     rest = decoder.unread()
@@ -246,19 +248,20 @@ LARGE = 1024 * 1024
 @pytest.mark.parametrize("format", [f for f in FORMATS if f.framer.max_size >= LARGE], ids=repr)
 def test_a_large_message_in_small_chunks_takes_linear_time(format: Format[Any]) -> None:
     wire = format.framer.encode(longest_message(format, LARGE))
-    sizes = 1000, 250
-    times = []
-    for size in sizes:
+
+    def seconds(size: int) -> float:
         parts = [wire[i : i + size] for i in range(0, len(wire), size)]
+        decoder = format.framer.decoder()
+        return processor_time(lambda: messages.extend(m for p in parts for m in decoder.feed(p)))
 
-        def decode(parts: list[bytes] = parts) -> None:
-            decoder = format.framer.decoder()
-            assert sum(1 for part in parts for _ in decoder.feed(part)) == 1
-
-        times.append(min(processor_time(decode) for _ in range(3)))
-    # Copying all that came before at each chunk would take 0.3 seconds, and this takes 0.01.
-    assert times[1] < 0.15 + 10 * times[0]
-    assert times[0] < 0.15
+    for _ in range(4):  # what else runs on the machine may slow it down for a moment
+        messages: list[Any] = []
+        times = seconds(1000), seconds(250)
+        assert len(messages) == 2
+        # Copying all that came before at each chunk would take 0.3 seconds, and this takes 0.01.
+        if times[0] < 0.4 and times[1] < 0.15 + 10 * times[0]:
+            return
+    raise AssertionError(times)
 
 
 @one_of_each_class
@@ -289,32 +292,32 @@ def test_a_limit_is_reported_as_early_as_the_bytes_can_show(
     format: Format[Any], data: st.DataObject
 ) -> None:
     stream = data.draw(streams(format))
-    error = outcome(format.framer.decoder(), [stream], eof=False).end
-    if not isinstance(error, MessageTooLargeError):
-        return
-    decoder = format.framer.decoder()
-    place = next(
-        i
-        for i, byte in enumerate(single_bytes(stream))
-        if outcome(decoder, [byte], eof=False).end != "open"
-    )
-    # One byte earlier, something could still follow that makes a message of it.
-    assert error.offset is not None
-    assert place - error.offset < earliest_refusal(format.framer, stream[error.offset :])
+    whole = outcome(format.framer.decoder(), [stream], eof=False)
+    decoder, so_far, fed = format.framer.decoder(), Outcome(), 0
+    for error in [*whole.items, whole.end]:
+        if isinstance(error, MessageTooLargeError):
+            while error not in so_far.items and error != so_far.end:
+                assert fed < len(stream)
+                so_far.take(decoder.feed(stream[fed : fed + 1]))
+                fed += 1
+            # One byte earlier, something could still follow that makes a message of it.
+            assert error.offset is not None
+            message = stream[error.offset :]
+            assert fed - error.offset <= earliest_refusal(innermost(format.framer), message)
 
 
 def earliest_refusal(framer: Framer[Any], message: bytes) -> int:
     """Return how many bytes of *message*, which is too large, are needed to see that."""
     sizes = range(1, len(message) + 1)
-    if isinstance(framer, DelimiterFramer | LineFramer):
-        delimiters = [getattr(framer, "delimiter", b"\r\n"), getattr(framer, "delimiter", b"\n")]
+    if isinstance(framer, DelimiterFramer | LineFramer | AnyOfFramer):
+        delimiters = getattr(framer, "delimiters", (getattr(framer, "delimiter", b"\r\n"),))
         begun = [d[:k] for d in delimiters for k in range(len(d))]
         for size in sizes:
             may_be_delimiter = max(len(b) for b in begun if message[:size].endswith(b))
             if size - may_be_delimiter > framer.max_size:
                 return size
     return next(
-        n for n in sizes if outcome(framer.decoder(), [message[:n]], eof=False).end != "open"
+        n for n in sizes if outcome(framer.decoder(), [message[:n]], eof=False) != Outcome()
     )
 
 
@@ -343,7 +346,11 @@ def test_bytes_needed_never_reads_past_a_message(format: Format[Any], data: st.D
         (HeaderBodyFramer(), b'\0\0\0\x11{"size":16777216}'),
         (HeaderBodyFramer(max_header_size=2**30), b"\x40\0\0\0"),
         (StructFramer("!16777216s"), b"x"),
-        (NetstringFramer(max_size=2**24), b"16777216:"),
+        (NetstringFramer(), b"16777216:"),
+        (netstring.NetstringFramer(max_size=2**24), b"16777216:"),
+        (VarintFramer(), b"\x80\x80\x80\x08"),
+        (JsonFramer(ContentLengthFramer()), b"content-length:16777216\r\nA:\r\n\r\n"),
+        (LengthPrefixFramer(oversize="skip"), b"\1\0\0\0"),
     ],
     ids=repr,
 )
@@ -363,9 +370,9 @@ def test_an_announced_size_costs_nothing(framer: Framer[Any], announcement: byte
 
 @every_format
 def test_between_messages_nothing_is_held(format: Format[Any]) -> None:
-    wire = format.framer.encode(samples(format)[0])
+    wire = max(map(format.framer.encode, samples(format)), key=len)
     decoder = format.framer.decoder()
-    parts = [wire * (200_000 // len(wire) + 1)] * 2
+    parts = [wire * (30_000 // len(wire) + 1)] * 2
     tracemalloc.start()
     try:
         for part in parts:

@@ -24,6 +24,7 @@ from framing import (
     StructFramer,
 )
 
+from .authors import AnyOfFramer
 from .netstring import NetstringFramer
 from .outcomes import feed_all
 
@@ -143,6 +144,34 @@ def test_the_stream_continues_where_unread_began(taken: int) -> None:
     with pytest.raises(DecodeError) as caught:
         list(decoder.feed(b"d\xff"))
     assert caught.value.offset == 8
+
+
+def test_what_another_byte_decided_is_not_taken_back_with_the_next_message() -> None:
+    decoder = AnyOfFramer().decoder().feed(b"a\rb\rc\r")  # the last one may be half of \r\n
+    assert decoder.next_message() == b"a"
+    assert decoder.unread() == b"b\rc\r"
+
+
+def test_a_delimiter_that_is_there_needs_one_byte_to_be_known() -> None:
+    decoder = AnyOfFramer((b"ab", b"abbb")).decoder().feed(b"ab")
+    assert decoder.bytes_needed == 1
+    assert decoder.feed(b"a").next_message() == b""
+
+
+def test_the_end_shows_that_a_message_before_half_a_delimiter_is_too_large() -> None:
+    decoder = AnyOfFramer((b"b", b"abc"), max_size=1).decoder().feed(b"aab")
+    assert decoder.next_message() is None  # abc may follow
+    decoder.feed_eof()
+    with pytest.raises(MessageTooLargeError):
+        decoder.next_message()
+
+
+def test_nothing_of_a_skipped_message_is_taken_back() -> None:
+    decoder = DelimiterFramer(b"\r\n", max_size=2, oversize="skip").decoder().feed(b"abcd\r")
+    with pytest.raises(MessageTooLargeError):
+        decoder.next_message()
+    assert decoder.unread() == b""
+    assert decoder.feed(b"\nok\r\n").next_message() == b"ok"
 
 
 def test_a_failure_stays_when_the_bytes_are_taken_back() -> None:

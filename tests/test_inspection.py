@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from framing import Framer, HeaderMessage, LengthPrefixFramer, LineFramer, ReadExactly, Skip
 from framing.cli.inspection import Broken, Found, inspect, preview, show_item
 
+from .authors import MarkedFramer
 from .strategies import FORMATS, Format
 
 
@@ -35,16 +36,18 @@ def test_it_finds_what_a_decoder_does_however_the_bytes_are_cut(
     assert [each[:2] for each in items] == [each[:2] for each in inspect([capture], format.framer)]
     assert all(isinstance(item, Found) for item in items[: len(messages)])
     place = 0
+    skips = isinstance(format.framer, MarkedFramer)  # what is between two messages
     for number, item in enumerate(items, 1):
-        assert (item.number, item.offset) == (number, place)
+        assert item.number == number
+        assert item.offset >= place if skips else item.offset == place
         if isinstance(item, Found):
-            place += item.size
+            place = item.offset + item.size
             assert format.framer.decode(capture[item.offset : place]) == item.message
         else:
-            assert capture[place:].startswith(item.data)
+            assert capture[item.offset :].startswith(item.data)
             assert len(item.data) <= 64
             place = items[number].offset if number < len(items) else len(capture)
-    assert place == len(capture)
+    assert place == len(capture) or skips
 
 
 def test_what_breaks_the_format_is_shown_with_the_reason() -> None:

@@ -424,8 +424,8 @@ class Decoder(Generic[M]):
         then is as if they had not been fed, except that an error stays if it was raised and is
         not recoverable.
         """
-        if self._rest is not None:
-            self._drain(self._rest)
+        if self._rest is not None and not self._drain(self._rest):
+            return b""  # what is kept may be the beginning of the delimiter that ends the rest
         left = list(self.ready)  # one step, in which no other thread takes a message
         self.ready = iter(left)
         before = self._bytes_of_last(len(left)) if left else b""
@@ -462,11 +462,11 @@ class Decoder(Generic[M]):
         kept, data, start, end = self._batch
         wire = join(kept) + data[max(0, start) : end]
         again = Decoder(self.framer)
-        again.feed(wire)
+        again.feed(wire).feed_eof()  # behind which the last delimiter cannot be a longer one
         taken = sum(1 for _ in again) - count
         again = Decoder(self.framer)
         again.decode_singly()
-        again.feed(wire)
+        again.feed(wire).feed_eof()
         for _ in range(taken):
             again.next_message()
         return wire[again.offset :]

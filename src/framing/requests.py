@@ -126,6 +126,8 @@ class ReadUntil:
 
     def missing(self, tail: bytes) -> int:
         """Return how many bytes a delimiter lacks at least, if the unread bytes end with *tail*."""
+        if any(each in tail for each in self._delimiters):
+            return 1  # it is there, and the next byte may decide that no longer one begins with it
         return min(len(each) - _overlap(tail, each) for each in self._delimiters)
 
     @property
