@@ -83,7 +83,7 @@ class Decoder(Generic[M]):
         framer: The format of the messages.
 
     Attributes:
-        framer: The format of the messages; to change it, call :meth:`switch`.
+        framer: The format of the messages; to change it, call ``switch``.
         ready: The messages that are decoded; taking one from here takes it from the decoder.
         has_failed: Whether an error was raised that is not recoverable.
 
