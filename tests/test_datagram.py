@@ -732,3 +732,9 @@ def test_one_host_is_not_taken_for_many(family: Any, broadcast: bool, open_socke
     sock = open_socket(family=family, broadcast=broadcast)
     for host in hosts[family]:
         datagram._check_is_one_host(sock, host)
+
+
+@pytest.mark.parametrize("port", [-1, 65_536, 70_000])
+def test_a_port_that_does_not_exist_is_a_value_error(port: int) -> None:
+    with open_datagram() as sock, pytest.raises(ValueError, match="from 0 to 65535"):
+        send_datagram(sock, b"hello", ("127.0.0.1", port))

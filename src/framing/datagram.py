@@ -161,10 +161,11 @@ def send_datagram(
         ConnectionRefusedError: No program received an earlier datagram;
             ``ConnectionResetError`` on Windows.  See *ignore_refused*.
         OSError: Any other error of the socket.
-        ValueError: *sock* is a stream socket.
+        ValueError: *sock* is a stream socket, or the port is not from 0 to 65535.
     """
     _check_kind(sock)
-    if address is not None and "%" in address[0]:  # sendto would drop the interface
+    if isinstance(address, tuple) and ("%" in address[0] or not 0 <= address[1] <= 65_535):
+        # sendto would drop the interface, and raise an OverflowError or take 65536 for 0
         address = _resolve(address, sock.family)[1]
     for _ in range(_MOST_ATTEMPTS - 1):
         try:
