@@ -397,10 +397,10 @@ def test_a_timeout_loses_nothing(run: Run[None]) -> None:
         async with Pair(LengthPrefixFramer()) as (client, conn):
             sock = client.get_extra_info("socket")
             assert sock.getpeername() == client.get_extra_info("peername")
-            client._link._transport.write(b"\0\0\0\5he")
+            client._link.transport.write(b"\0\0\0\5he")
             with pytest.raises(asyncio.TimeoutError):
                 await asyncio.wait_for(conn.recv(), 0.02)
-            client._link._transport.write(b"llo")
+            client._link.transport.write(b"llo")
             assert await conn.recv() == b"hello"
 
     run(main())
@@ -481,7 +481,7 @@ def test_messages_of_one_turn_keep_their_order(run: Run[None]) -> None:
 def test_bad_messages_are_raised_in_their_turn_and_iteration_goes_on(run: Run[None]) -> None:
     async def main() -> None:
         async with Pair() as (client, conn):
-            client._link._transport.write(b"one\n\xff\ntwo\n\xff\nthree\n")
+            client._link.transport.write(b"one\n\xff\ntwo\n\xff\nthree\n")
             client.end()
             got: list[object] = []
             while True:
@@ -508,7 +508,7 @@ def test_a_broken_stream_is_an_error_again_and_again(
 ) -> None:
     async def main() -> None:
         async with Pair(LengthPrefixFramer()) as (client, conn):
-            client._link._transport.write(data)
+            client._link.transport.write(data)
             client.end()
             assert await conn.recv() in {b"hello", b"x"}
             for _ in range(2):
@@ -529,7 +529,7 @@ def test_a_reset_is_an_error_and_not_the_end(run: Run[None]) -> None:
             await turns(2)
             sock = client.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-            client._link._transport.abort()
+            client._link.transport.abort()
             with pytest.raises(ConnectionResetError):
                 await receiving
             for call in (conn.recv, conn.__anext__, lambda: conn.send("x")):
@@ -589,7 +589,7 @@ def test_an_exception_in_the_block_closes_at_once(run: Run[None]) -> None:
 def test_switch_continues_in_another_format_and_finishes_the_old_object(run: Run[None]) -> None:
     async def main() -> None:
         async with Pair() as (client, conn):
-            client._link._transport.write(b"upgrade\n\0\0\0\5hello\0\0\0\2hi")
+            client._link.transport.write(b"upgrade\n\0\0\0\5hello\0\0\0\2hi")
             assert await conn.recv() == "upgrade"
             other = conn.switch(LengthPrefixFramer())
             assert await other.recv() == b"hello"
@@ -600,8 +600,6 @@ def test_switch_continues_in_another_format_and_finishes_the_old_object(run: Run
             for call in (conn.recv, conn.__anext__, lambda: conn.send("x")):
                 with pytest.raises(io.UnsupportedOperation, match=r"switch\(\)"):
                     await call()
-            assert "finished by switch()" in repr(conn)
-            assert "127.0.0.1" in repr(other)
             assert other.framer == LengthPrefixFramer()
 
     run(main())

@@ -25,27 +25,29 @@ from __future__ import annotations
 import asyncio
 import errno
 import io
-import os
-import socket
-import struct
 import threading
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from copy import copy
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from .errors import EndOfStreamError
 from .formats.length_prefix import LengthPrefixFramer
 from .framer import Framer, check_is_framer
-from .sockets.checks import check_address
-from .sockets.listener import BACKLOG, check_is_for_servers, open_listener
+from .sockets.channel import RESET
+from .sockets.checks import check_address, explained_refusal
+from .sockets.listener import check_is_for_servers, open_listener
 from .sockets.reports import name_of, open_log, report
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
     from ssl import SSLContext
-    from types import TracebackType
+    from typing import TypeAlias
 
     from .buffer import Buffer
+
+    Address: TypeAlias = tuple[str, int] | str
+    Handler: TypeAlias = "Callable[[MessageStream[M]], Awaitable[object]]"
 
 __all__ = ["MessageStream", "Server", "connect", "serve"]
 
@@ -55,22 +57,16 @@ N = TypeVar("N")
 _log = open_log(f"{__package__}.aio")
 
 _DEFAULT = LengthPrefixFramer()
-_ENDED = "end() was called: nothing can be sent any more"
+_ENDED = "nothing can be sent any more: end() was called, or the other side has closed"
+_CUT_OFF = "the connection was closed before the end of the stream"
 _NOTHING: Iterator[Any] = iter(())
-# The most to receive at once.
+# The most to receive at once.  With more undecoded bytes than that, reading pauses while nobody
+# waits for a message.
 _READ_SIZE = 256 * 1024
-_LARGE = 512 * 1024
-# With more undecoded bytes, reading pauses while nobody waits for a message.
-_MOST_UNDECODED = 256 * 1024
-# How many bytes are held back until the end of a turn, or gathered by send_many.
+# How many bytes are held back until the end of a turn, or gathered by send_many().
 _BATCH_SIZE = 64 * 1024
-# Up to this size, copying a message costs less than another system call.
-_COPY_SIZE = 256 * 1024
 # How long the unsent bytes get when a connection is closed.
 _CLOSE_TIME = 10.0
-_HANDSHAKE_TIME = 10.0
-# For SO_LINGER: on, for 0 seconds.
-_RESET = struct.pack("ii" if os.name != "nt" else "hh", 1, 0)
 # How long a server that is closed waits for its handlers.
 _JOIN_TIME = 5.0
 
@@ -89,72 +85,61 @@ class _Connection(asyncio.BufferedProtocol):
     """A connection of asyncio's: it feeds the decoder, and wakes the tasks that wait.
 
     Attributes:
+        transport: Asyncio's other half of it.
         decoder: For what comes in.
         may_write: Whether bytes can be written without waiting.
     """
 
-    def __init__(
-        self, framer: Framer[Any], begin: Callable[[_Connection], object] | None = None
-    ) -> None:
+    def __init__(self, framer: Framer[Any], begin: Callable[..., object] | None = None) -> None:
         self.decoder = framer.decoder()
         self.may_write = True
         self._begin = begin
-        self._view = _scratch.view
-        self._loop = asyncio.get_running_loop()
-        self._readers: list[asyncio.Future[None]] = []
-        self._writers: list[asyncio.Future[None]] = []
-        self._is_paused = False
-        self._error: Exception | None = None  # why nothing comes or goes any more
-        self._failure: Exception | None = None  # the same, unless this side has closed it
-        self._has_ended = False
+        # A task that waits clears them; to set them wakes all tasks that wait.
+        self._has_arrived, self._has_room = asyncio.Event(), asyncio.Event()
+        self._is_paused = self._has_ended = False
         # What was sent in this turn of the event loop, behind the first; None before that.
-        self._held: list[bytes] | None = None
-        self._held_size = 0
-        self._closed: asyncio.Future[None] = self._loop.create_future()
+        self._held: bytearray | None = None
+        self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     # What the event loop calls
 
     def connection_made(self, transport: Any) -> None:
-        self._transport = transport
+        self.transport = transport
         if self._begin is not None:
             self._begin(self)
 
     def get_buffer(self, sizehint: int) -> Any:  # noqa: ARG002
-        if self.decoder.bytes_buffered >= _LARGE:
-            # To stop where a large message does saves a copy of it; of others, it costs a call.
-            size = self.decoder.room(_READ_SIZE, _READ_SIZE)
-            return self._view[:size] if 0 < size < _READ_SIZE else self._view
-        return self._view
+        if self.decoder.bytes_buffered < _READ_SIZE:
+            return _scratch.view
+        # To stop where a large message does saves a copy of it; of others, it costs a call.
+        return _scratch.view[: self.decoder.room(_READ_SIZE, _READ_SIZE)] or _scratch.view
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.decoder.feed(self._view[:nbytes])
-        if self._readers:
-            _wake(self._readers)
-        elif self.decoder.bytes_buffered > _MOST_UNDECODED:
-            self._is_paused = True
-            self._transport.pause_reading()
+        self.decoder.feed(_scratch.view[:nbytes])
+        if self._has_arrived.is_set() and self.decoder.bytes_buffered > _READ_SIZE:
+            self._is_paused = True  # nobody waits for more
+            self.transport.pause_reading()
+        self._has_arrived.set()
 
-    def eof_received(self) -> bool:
+    def eof_received(self) -> Any:
         self.decoder.feed_eof()
-        _wake(self._readers)
-        return not self._is_tls  # whether this side may go on sending
+        self._has_arrived.set()
+        return self.transport.can_write_eof()  # whether this side can go on: not with TLS
 
     def connection_lost(self, error: Exception | None) -> None:
         # Without an error, this side has closed it, or the peer has not ended TLS properly.
-        self._failure = error
-        self._error = error or ConnectionAbortedError(
-            errno.ECONNABORTED, "the connection was closed before the end of the stream"
-        )
         self._held, self.may_write = None, False
-        _wake(self._readers + self._writers)
-        self._closed.set_result(None)
+        self._closed.set_exception(error) if error else self._closed.set_result(None)
+        self._closed.exception()  # nobody has to ask for it
+        self._has_arrived.set()
+        self._has_room.set()
 
     def pause_writing(self) -> None:
         self.may_write = False
 
     def resume_writing(self) -> None:
         self.may_write = not self._has_ended
-        _wake(self._writers)
+        self._has_room.set()
 
     # What a stream calls
 
@@ -163,8 +148,9 @@ class _Connection(asyncio.BufferedProtocol):
         self._check_alive()
         if self._is_paused:
             self._is_paused = False
-            self._transport.resume_reading()
-        await _wait(self._readers)
+            self.transport.resume_reading()
+        self._has_arrived.clear()
+        await self._has_arrived.wait()
 
     async def until_writable(self) -> None:
         """Wait until bytes can be written."""
@@ -172,172 +158,101 @@ class _Connection(asyncio.BufferedProtocol):
             self._check_alive()
             if self._has_ended:
                 raise BrokenPipeError(errno.EPIPE, _ENDED)
-            await _wait(self._writers)
+            self._has_room.clear()
+            await self._has_room.wait()
 
-    def write(self, parts: list[bytes]) -> None:
+    def write(self, wire: bytes) -> None:
         """Write now what comes first in a turn of the event loop, and the rest at its end.
 
         (To write each small message by itself takes a system call for each; to hold back the
         first as well would keep an answer waiting.)
         """
-        if self._held is None:
-            self._held = []
-            self._loop.call_soon(self._end_turn)
-        elif (size := sum(map(len, parts))) < _BATCH_SIZE:
-            self._held += parts
-            self._held_size += size
-            if self._held_size >= _BATCH_SIZE:
-                self._flush()
+        if self._held is not None and len(self._held) + len(wire) < _BATCH_SIZE:
+            self._held += wire
             return
         self._flush()
-        for part in parts:
-            self._transport.write(part)
+        self.transport.write(wire)
+        self._held = bytearray()
+        asyncio.get_running_loop().call_soon(self._flush)
 
     def _flush(self) -> None:
-        if self._held:
-            wire = b"".join(self._held)
-            self._held, self._held_size = [], 0
-            self._transport.write(wire)
-
-    def _end_turn(self) -> None:
-        self._flush()
-        self._held = None
+        held, self._held = self._held, None
+        if held:
+            self.transport.write(held)
 
     def end(self) -> None:
         """Write what was held back, and end this direction."""
-        if self._is_tls:
-            raise io.UnsupportedOperation(
-                "TLS cannot end one direction alone: let a message say that it is the last,"
-                " or close the connection"
-            )
+        if not self.transport.can_write_eof():
+            raise io.UnsupportedOperation("TLS cannot end one direction: close the connection")
         self._check_alive()
         self._flush()
         self._has_ended, self.may_write = True, False
-        self._transport.write_eof()
+        self.transport.write_eof()
 
     async def close(self) -> None:
         """Write what is unsent, for 10 seconds at most, and close the connection."""
         self._flush()
-        unsent = self._unsent
-        self._transport.close()
+        unsent, late = 0, TimeoutError("timed out: the peer takes no more bytes")
+        with suppress(AttributeError):  # raised by a TLS transport that is closed
+            unsent = self.transport.get_write_buffer_size()
+        self.transport.close()
         try:
             await asyncio.wait([self._closed], timeout=_CLOSE_TIME)
-        finally:  # cancelled, perhaps
-            is_late = not self._closed.done()
-            if is_late:
-                self.abort()
-        if unsent and (is_late or self._failure is not None):
-            raise self._failure or TimeoutError("timed out: the peer takes no more bytes")
+            error = self._closed.exception() if self._closed.done() else late
+        finally:
+            self.abort()
+        if unsent and error:
+            raise copy(error)
 
     def abort(self) -> None:
         """Close the connection now; with a reset, if that cuts off what was sent."""
         self._flush()
-        if self._unsent:
-            with suppress(OSError, AttributeError):
-                self.info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        self._transport.abort()
-
-    @property
-    def _unsent(self) -> int:
-        with suppress(AttributeError):  # raised by a TLS transport that is closed
-            size: int = self._transport.get_write_buffer_size()
-            return size
-        return 0
-
-    def info(self, name: str) -> Any:
-        """Return what the transport knows."""
-        return self._transport.get_extra_info(name)
-
-    @property
-    def _is_tls(self) -> bool:
-        return self.info("sslcontext") is not None
+        with suppress(OSError, AttributeError):  # it is closed already, or has no socket
+            if self.transport.get_write_buffer_size():
+                self.transport.get_extra_info("socket").setsockopt(*RESET)
+        with suppress(AttributeError):  # raised by a pipe that is closed
+            self.transport.abort()
 
     def _check_alive(self) -> None:
-        if self._error is not None:
-            raise copy(self._error)
+        if self._closed.done():
+            error = self._closed.exception()
+            raise copy(error or ConnectionAbortedError(errno.ECONNABORTED, _CUT_OFF))
 
 
-async def _wait(waiters: list[asyncio.Future[None]]) -> None:
-    waiter = asyncio.get_running_loop().create_future()
-    waiters.append(waiter)
-    try:
-        await waiter
-    finally:
-        waiters.remove(waiter)
+class _Pipes(_Connection):
+    """The same over a reader and a writer of asyncio's, which have a protocol already."""
 
-
-def _wake(waiters: list[asyncio.Future[None]]) -> None:
-    for waiter in waiters:
-        if not waiter.done():
-            waiter.set_result(None)
-
-
-def _unchanging(parts: Sequence[Buffer]) -> list[bytes]:
-    """Return copies of *parts* in one piece, or of a large message only what may change."""
-    if sum(map(len, parts)) < _COPY_SIZE:  # type: ignore[arg-type, unused-ignore]  # of items
-        return [b"".join(parts)]
-    return [part if type(part) is bytes else bytes(part) for part in parts]
-
-
-class _Pipes:
-    """A reader and a writer of asyncio's, in place of a connection."""
-
-    may_write = False  # drain() has to be asked
-
-    def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, framer: Framer[Any]
-    ) -> None:
-        self.decoder = framer.decoder()
-        self._reader, self._writer = reader, writer
-        self._readers: list[asyncio.Future[None]] = []
-        self._is_reading = self._has_ended = False
-        self._draining = asyncio.Lock()  # Python 3.10 lets one task wait in drain()
+    def __init__(self, framer: Framer[Any], reader: Any, writer: Any) -> None:
+        super().__init__(framer)
+        self.may_write = False  # drain() has to be asked
+        self.transport = writer.transport
+        self._reader, self._writer, self._reading = reader, writer, asyncio.Lock()
 
     async def wait_for_bytes(self) -> None:
-        if self._is_reading:  # another task, which may receive enough for this one too
-            await _wait(self._readers)
-            return
-        self._is_reading = True
-        try:
-            data = await self._reader.read(_BATCH_SIZE)
-            if data:
-                self.decoder.feed(data)
-            else:
-                self.decoder.feed_eof()
-        finally:
-            self._is_reading = False
-            _wake(self._readers)
+        fed = self.decoder.bytes_fed
+        async with self._reading:
+            if self.decoder.bytes_fed == fed:  # or another task has read enough for this one
+                data = await self._reader.read(_BATCH_SIZE)
+                self.decoder.feed(data) if data else self.decoder.feed_eof()
 
     async def until_writable(self) -> None:
-        async with self._draining:
-            await self._writer.drain()
+        await self._writer.drain()
         if self._has_ended or self._writer.is_closing():
             raise BrokenPipeError(errno.EPIPE, _ENDED)
 
-    def write(self, parts: list[bytes]) -> None:
-        self._writer.writelines(parts)
-
-    def end(self) -> None:
-        self._has_ended = True
-        self._writer.write_eof()
-
     async def close(self) -> None:
-        self._writer.close()
-        unsent = self._writer.transport.get_write_buffer_size()
-        try:
-            await asyncio.wait_for(self._writer.wait_closed(), _CLOSE_TIME)
-        except (OSError, asyncio.TimeoutError) as error:  # two classes in 3.10
-            if unsent:
-                raise TimeoutError(f"the last {unsent} bytes could not be sent") from error
-        finally:
-            self.abort()
+        self._closed = asyncio.ensure_future(self._writer.wait_closed())
+        await super().close()
 
-    def abort(self) -> None:
-        with suppress(AttributeError):  # raised by a pipe that is closed
-            self._writer.transport.abort()
 
-    def info(self, name: str) -> Any:
-        return self._writer.get_extra_info(name)
+class _Finished:
+    """In place of a stream's connection once the stream is finished: to use it raises."""
+
+    def __init__(self, error: OSError) -> None:
+        self._error = error
+
+    def __getattr__(self, name: str) -> Any:
+        raise copy(self._error)
 
 
 class MessageStream(Generic[M]):
@@ -353,13 +268,15 @@ class MessageStream(Generic[M]):
 
     **TLS** that an attacker truncates looks like a clean end, since asyncio reports it as one.
     (uvloop reports an error.)
+
+    Attributes:
+        framer: The format of the messages.
     """
 
-    def __init__(self, link: _Connection | _Pipes, framer: Framer[M]) -> None:
-        self._link = link
-        self._framer = framer
+    def __init__(self, link: _Connection, framer: Framer[M]) -> None:
+        self._link: Any = link
+        self.framer: Framer[M] = framer
         self._ready: Iterator[M] = _NOTHING
-        self._finished_by = ""
 
     @classmethod
     def over(
@@ -372,7 +289,7 @@ class MessageStream(Generic[M]):
             conn = MessageStream.over(process.stdout, process.stdin, LineFramer())
         """
         check_is_framer(framer)
-        return MessageStream(_Pipes(reader, writer, framer), framer)
+        return MessageStream(_Pipes(framer, reader, writer), framer)
 
     # Sending
 
@@ -394,9 +311,10 @@ class MessageStream(Generic[M]):
             TypeError: *message* is not of the type that the framer carries.
             OSError: The connection is lost or closed.
         """
-        parts = _unchanging(self._framer.encode_parts(message))
-        await self._until_writable()
-        self._link.write(parts)
+        wire = self.framer.encode(message)
+        if not self._link.may_write:
+            await self._link.until_writable()
+        self._link.write(wire)
 
     @overload
     async def send_many(self: MessageStream[bytes], messages: Iterable[Buffer]) -> None: ...
@@ -416,33 +334,21 @@ class MessageStream(Generic[M]):
             TypeError: One of them is not of the type that the framer carries.
             OSError: The connection is lost or closed.
         """
-        iterator = iter(messages)
-        may_be_more = True
-        while may_be_more:
+        wires = map(self.framer.encode, messages)
+        while True:
             await asyncio.sleep(0)  # other tasks have their turn too
-            await self._until_writable()
-            batch: list[bytes] = []
-            try:
-                may_be_more = self._gather(iterator, batch)
-            finally:
-                self._link.write([b"".join(batch)])
-
-    def _gather(self, messages: Iterator[Any], batch: list[bytes]) -> bool:
-        """Append the wire bytes of messages to *batch*; return whether there may be more."""
-        encode, size = self._framer.encode, 0
-        for message in messages:
-            wire = encode(message)
-            batch.append(wire)
-            size += len(wire)
-            if size >= _BATCH_SIZE:
-                return True
-        return False
-
-    async def _until_writable(self) -> None:
-        self._check_usable()
-        if not self._link.may_write:
             await self._link.until_writable()
-            self._check_usable()  # another task may have switched or closed it
+            write, batch, size = self._link.write, [], 0
+            try:
+                for wire in wires:
+                    batch.append(wire)
+                    size += len(wire)
+                    if size >= _BATCH_SIZE:
+                        break
+                else:
+                    return
+            finally:
+                write(b"".join(batch))
 
     def end(self) -> None:
         """Tell the peer that no more messages come from this side; receiving continues.
@@ -451,7 +357,6 @@ class MessageStream(Generic[M]):
             io.UnsupportedOperation: The connection is TLS, which cannot end one direction.
             OSError: The connection is lost or closed.
         """
-        self._check_usable()
         self._link.end()
 
     # Receiving
@@ -472,12 +377,11 @@ class MessageStream(Generic[M]):
         while True:
             for message in self._ready:
                 return message
-            self._check_usable()
-            decoder = self._link.decoder
-            if decoder.decode():
-                self._ready = decoder.ready
+            link = self._link
+            if link.decoder.decode():
+                self._ready = link.decoder.ready
             else:
-                await self._link.wait_for_bytes()
+                await link.wait_for_bytes()
 
     def __aiter__(self) -> MessageStream[M]:
         """Receive messages until the clean end of the stream.
@@ -497,14 +401,9 @@ class MessageStream(Generic[M]):
 
     # The connection
 
-    @property
-    def framer(self) -> Framer[M]:
-        """The format of the messages."""
-        return self._framer
-
     def get_extra_info(self, name: str) -> Any:
         """Return what asyncio knows of the connection: ``"peername"``, ``"socket"`` and others."""
-        return self._link.info(name)
+        return self._link.transport.get_extra_info(name)
 
     def switch(self, framer: Framer[N]) -> MessageStream[N]:
         """Return the same connection in another format, from the next message on.
@@ -512,10 +411,9 @@ class MessageStream(Generic[M]):
         This object is finished then: all its methods raise.
         """
         check_is_framer(framer)
-        self._check_usable()
-        self._finish("switch")
         self._link.decoder.switch(framer)
-        return MessageStream(self._link, framer)
+        text = "this MessageStream was finished by switch(): use what that returned"
+        return MessageStream(self._finish(io.UnsupportedOperation(text)), framer)
 
     async def aclose(self) -> None:
         """Send the unsent bytes, for 10 seconds at most, and close the connection.
@@ -525,56 +423,32 @@ class MessageStream(Generic[M]):
         Raises:
             OSError: The unsent bytes could not be sent.  The connection is closed all the same.
         """
-        if not self._finished_by:
-            self._finish("aclose")
-            await self._link.close()
+        link = self._finish(OSError(errno.EBADF, "this MessageStream is closed"))
+        if isinstance(link, _Connection):
+            await link.close()
 
     async def __aenter__(self) -> MessageStream[M]:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, kind: object, *_: object) -> None:
         """Close the connection; without waiting, if the block was left by an exception."""
-        if kind is not None and not self._finished_by:
+        if kind is not None and isinstance(self._link, _Connection):
             self._link.abort()
         await self.aclose()
 
-    def __repr__(self) -> str:
-        state = f" finished by {self._finished_by}()" if self._finished_by else ""
-        return f"<{type(self).__name__}{state} {self._framer!r} to {self._link.info('peername')!r}>"
-
-    def _finish(self, method: str) -> None:
-        self._finished_by, self._ready = method, _NOTHING
-
-    def _check_usable(self) -> None:
-        if self._finished_by == "aclose":
-            raise OSError(errno.EBADF, "this MessageStream is closed")
-        if self._finished_by:
-            raise io.UnsupportedOperation(
-                f"this MessageStream was finished by {self._finished_by}(): use what that returned"
-            )
+    def _finish(self, error: OSError) -> Any:
+        link, self._link, self._ready = self._link, _Finished(error), _NOTHING
+        return link
 
 
 @overload
-async def connect(
-    address: tuple[str, int] | str,
-    framer: LengthPrefixFramer = ...,
-    *,
-    ssl: SSLContext | None = ...,
-) -> MessageStream[bytes]: ...
+async def connect(address: Address, *, ssl: SSLContext | None = ...) -> MessageStream[bytes]: ...
 @overload
 async def connect(
-    address: tuple[str, int] | str, framer: Framer[M], *, ssl: SSLContext | None = ...
+    address: Address, framer: Framer[M], *, ssl: SSLContext | None = ...
 ) -> MessageStream[M]: ...
 async def connect(
-    address: tuple[str, int] | str,
-    framer: Framer[Any] = _DEFAULT,
-    *,
-    ssl: SSLContext | None = None,
+    address: Address, framer: Framer[Any] = _DEFAULT, *, ssl: SSLContext | None = None
 ) -> MessageStream[Any]:
     """Connect to a server.
 
@@ -592,33 +466,16 @@ async def connect(
     """
     check_address(address)
     check_is_framer(framer)
-    loop = asyncio.get_running_loop()
+    loop, new = asyncio.get_running_loop(), partial(_Connection, framer)
     try:
         if isinstance(address, str):
-            _, link = await loop.create_unix_connection(
-                lambda: _Connection(framer), address, ssl=ssl, server_hostname="" if ssl else None
-            )
+            host = "" if ssl else None
+            _, link = await loop.create_unix_connection(new, address, ssl=ssl, server_hostname=host)
         else:
-            _, link = await loop.create_connection(
-                lambda: _Connection(framer), *address[:2], ssl=ssl
-            )
+            _, link = await loop.create_connection(new, *address[:2], ssl=ssl)
     except OSError as error:
-        if not _is_refusal(error):
-            raise
-        shown = address if isinstance(address, str) else f"{address[0]}:{address[1]}"
-        kind = FileNotFoundError if error.errno == errno.ENOENT else ConnectionRefusedError
-        number = error.errno or errno.ECONNREFUSED
-        raise kind(
-            number, f"{os.strerror(number)}: nothing listens at {shown}; is the server running?"
-        ) from None
+        raise explained_refusal(error, address) from None
     return MessageStream(link, framer)
-
-
-def _is_refusal(error: OSError) -> bool:
-    """Return whether nothing listens, at any of the addresses that were tried."""
-    if error.errno is None:  # asyncio has put the texts of several errors into one
-        return f"[Errno {errno.ECONNREFUSED}]" in str(error)
-    return isinstance(error, (ConnectionRefusedError, FileNotFoundError))
 
 
 class Server:
@@ -628,63 +485,39 @@ class Server:
         address: Where it listens: the host and the port, or the path of its Unix socket.
     """
 
-    def __init__(
-        self, handler: Callable[[MessageStream[Any]], Awaitable[object]], framer: Framer[Any]
-    ) -> None:
+    address: Any
+
+    def __init__(self, handler: Handler[Any], framer: Framer[Any]) -> None:
         self._handler, self._framer = handler, framer
         self._tasks: set[asyncio.Task[None]] = set()
-        self._loop = asyncio.get_running_loop()
-        self._closed: asyncio.Future[None] = self._loop.create_future()
-
-    async def _listen(self, address: tuple[str, int] | str, ssl: SSLContext | None) -> None:
-        listener, self._remove_path = open_listener(address)
-        where = listener.getsockname()
-        self.address: Any = where[:2] if isinstance(where, tuple) else where
-        is_unix = isinstance(address, str)
-        create = self._loop.create_unix_server if is_unix else self._loop.create_server
-        try:
-            self._server = await create(
-                lambda: _Connection(self._framer, self._begin),
-                sock=listener,
-                backlog=BACKLOG,
-                ssl=ssl,
-                ssl_handshake_timeout=_HANDSHAKE_TIME if ssl else None,
-            )
-        except BaseException:
-            self._remove_path()
-            listener.close()
-            raise
+        self._closed, self._on_close = asyncio.Event(), ExitStack()
 
     def _begin(self, link: _Connection) -> None:
-        if self._closed.done():  # accepted before that, and connected after it
+        if self._closed.is_set():  # accepted before that, and connected after it
             link.abort()
-            return
-        task = self._loop.create_task(self._talk(link))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        else:
+            task = asyncio.ensure_future(self._talk(link))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def _talk(self, link: _Connection) -> None:
-        client, sources = name_of(link.info("peername")), (link, link.decoder)
+        client = name_of(link.transport.get_extra_info("peername"))
         try:
-            try:
-                await self._handler(MessageStream(link, self._framer))
-            except BaseException:
-                link.abort()
-                raise
+            await self._handler(MessageStream(link, self._framer))
             await link.close()
         except Exception as error:
-            report(_log, client, error, *sources)
+            report(_log, client, error, link, link.decoder)
+        finally:
+            link.abort()
 
     async def serve_forever(self) -> None:
         """Wait until the server is closed, or until this is cancelled."""
-        await asyncio.shield(self._closed)
+        await self._closed.wait()
 
     async def aclose(self) -> None:
         """Close the server and its connections: cancel the handlers, and wait up to 5 seconds."""
-        if not self._closed.done():
-            self._closed.set_result(None)
-            self._remove_path()
-            self._server.close()
+        self._closed.set()
+        self._on_close.close()
         tasks = self._tasks - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
@@ -700,26 +533,14 @@ class Server:
 
 @overload
 async def serve(
-    handler: Callable[[MessageStream[bytes]], Awaitable[object]],
-    address: tuple[str, int] | str,
-    framer: LengthPrefixFramer = ...,
-    *,
-    ssl: SSLContext | None = ...,
+    handler: Handler[bytes], address: Address, *, ssl: SSLContext | None = ...
 ) -> Server: ...
 @overload
 async def serve(
-    handler: Callable[[MessageStream[M]], Awaitable[object]],
-    address: tuple[str, int] | str,
-    framer: Framer[M],
-    *,
-    ssl: SSLContext | None = ...,
+    handler: Handler[M], address: Address, framer: Framer[M], *, ssl: SSLContext | None = ...
 ) -> Server: ...
 async def serve(
-    handler: Callable[[MessageStream[Any]], Awaitable[object]],
-    address: tuple[str, int] | str,
-    framer: Framer[Any] = _DEFAULT,
-    *,
-    ssl: SSLContext | None = None,
+    handler: Any, address: Address, framer: Any = _DEFAULT, *, ssl: SSLContext | None = None
 ) -> Server:
     """Call *handler* with a ``MessageStream`` for each client, from now on.
 
@@ -757,6 +578,11 @@ async def serve(
         raise TypeError(f"expected a coroutine function for the clients, not {handler!r:.200}")
     check_is_framer(framer)
     check_is_for_servers(ssl)
-    server = Server(handler, framer)
-    await server._listen(address, ssl)
+    loop, server = asyncio.get_running_loop(), Server(handler, framer)
+    new, is_path = partial(_Connection, framer, server._begin), isinstance(address, str)
+    create = loop.create_unix_server if is_path else loop.create_server
+    listener, remove_path = open_listener(address)
+    server._on_close.callback(remove_path)
+    server._on_close.callback((await create(new, sock=listener, ssl=ssl)).close)
+    server.address = address if is_path else listener.getsockname()[:2]
     return server

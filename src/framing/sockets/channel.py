@@ -48,8 +48,8 @@ _LONGEST_WAIT = 3600.0
 _WAKING_TIME = 1.0
 # What the time ran out for, by whether it was for writing.
 _REASONS = "the peer has not sent enough", "the peer takes no more bytes"
-# For SO_LINGER: on, for 0 seconds.
-_RESET = struct.pack("ii" if os.name != "nt" else "hh", 1, 0)
+# What setsockopt() takes so that closing the socket resets the connection: linger for 0 seconds.
+RESET = socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 # POSIX lets a system refuse more parts at once: _XOPEN_IOV_MAX in limits.h.
 _MOST_PARTS = 16
 # Up to this size, copying a message costs less than passing its parts to the system.
@@ -427,7 +427,7 @@ class Channel:
                 sleep(0.0005)
         if resets:
             with suppress(OSError):
-                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                self.sock.setsockopt(*RESET)
         self.sock.close()
 
     def _end_tls(self) -> None:

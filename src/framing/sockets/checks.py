@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _socket
 import errno
+import os
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -103,3 +104,15 @@ def check_address(address: Any) -> None:
     port = address[1]
     if isinstance(port, int) and not 0 <= port <= 65_535:
         raise ValueError(f"expected a port from 0 to 65535, not {port}")
+
+
+def explained_refusal(error: OSError, address: Address) -> OSError:
+    """Return what to raise for *error*: one sentence, if nothing listens at *address*."""
+    number = error.errno
+    if number is None and f"[Errno {errno.ECONNREFUSED}]" in str(error):
+        number = errno.ECONNREFUSED  # asyncio has put the texts of several errors into one
+    if number not in {errno.ECONNREFUSED, errno.ENOENT}:
+        return error
+    shown = address if isinstance(address, str) else f"{address[0]}:{address[1]}"
+    text = f"{os.strerror(number)}: nothing listens at {shown}; is the server running?"
+    return OSError(number, text)  # of the class that fits the number

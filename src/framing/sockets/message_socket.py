@@ -23,7 +23,7 @@ from ..formats.length_prefix import LengthPrefixFramer
 from ..framer import check_is_framer, check_limit
 from .beside import beside
 from .channel import NEVER, Channel, Deadline, wants_to_write
-from .checks import check_address, check_is_connected, check_is_stream, refuse
+from .checks import check_address, check_is_connected, check_is_stream, explained_refusal, refuse
 from .turn import Turn, is_own
 
 if TYPE_CHECKING:
@@ -803,11 +803,8 @@ def connect(
     check_is_framer(framer)
     try:
         sock = _connected(address, timeout)
-    except (ConnectionRefusedError, FileNotFoundError) as error:
-        shown = address if isinstance(address, str) else f"{address[0]}:{address[1]}"
-        raise type(error)(
-            error.errno, f"{error.strerror}: nothing listens at {shown}; is the server running?"
-        ) from None
+    except OSError as error:
+        raise explained_refusal(error, address) from None
     try:
         if ssl is not None:
             host = None if isinstance(address, str) else address[0]
