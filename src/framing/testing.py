@@ -6,8 +6,8 @@ It needs no test framework::
         check_framer(MyFramer(), [b"", b"hello", b"x" * 1000])
 
 A framer written with ``read_message`` cannot break most of the promises, since it never sees how a
-stream is cut.  What it can do is to keep state between messages, to copy a message again and
-again, to trust a length before the bytes are there, and to send what it does not accept.
+stream is cut.  But it can keep state between messages, copy a message again and again, trust a
+length before the bytes are there, and send what it does not accept.
 """
 
 from __future__ import annotations

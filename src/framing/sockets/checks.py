@@ -102,6 +102,9 @@ def check_address(address: Any) -> None:
                 f"expected a host and a port, or the path of a Unix socket, not {address!r}:"
                 f" write ({host!r}, {port})"
             )
+        if not hasattr(socket, "AF_UNIX"):
+            reason = "this system has no Unix sockets: use a host and a port"
+            raise OSError(errno.EAFNOSUPPORT, reason)
         return
     if not isinstance(address, (tuple, list)) or len(address) < 2:
         raise TypeError(
