@@ -47,19 +47,11 @@ RESET = struct.pack("ii" if os.name != "nt" else "hh", 1, 0)
 needs_unix = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
 
 
-@pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look for shutdown more often than every half second."""
-    monkeypatch.setattr(framing.server, "_SLICE", 0.02)
-    serve_forever = socketserver.BaseServer.serve_forever
-    monkeypatch.setattr(serve_forever, "__defaults__", (0.02,))
-
-
 @contextmanager
 def running(server: Any) -> Iterator[Any]:
     """Let *server* serve in a thread until the block ends."""
     with server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         try:
             yield server

@@ -87,12 +87,16 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self.server_close()
 
-    def serve_forever(self) -> None:
+    def serve_forever(self, poll_interval: float = _SLICE) -> None:
         """Accept clients until :meth:`shutdown`.
+
+        Args:
+            poll_interval: How often to look for that, in seconds.
 
         Raises:
             KeyboardInterrupt: Somebody has pressed Ctrl-C.  You can call it again.
         """
+        self.socket.settimeout(poll_interval)
         self._serving = get_ident()
         try:
             while not self._is_stopping:
@@ -128,7 +132,7 @@ class Server:
     def _accept(self) -> None:
         """Serve another client, if one comes soon and there is a place for it."""
         try:
-            self._places.get(timeout=_SLICE)
+            self._places.get(timeout=self.socket.gettimeout())
             self._start_client()
         except (Empty, TimeoutError, ConnectionError):
             pass  # there is no place, or nobody came, or somebody who has left
