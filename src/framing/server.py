@@ -11,20 +11,19 @@ An echo server, which Ctrl-C stops::
 
 Each client has a thread of its own.  The server does what every server has to do: it survives
 whatever a client does, keeps the number of threads bounded, and logs one line for a client that
-was lost.  It stands on the standard library's ``socketserver``.  If you have a server of that kind
-already, use :class:`MessageRequestHandler`.
+was lost.  If you have a server of the standard library's ``socketserver``, use
+:class:`MessageRequestHandler`.
 """
 
 from __future__ import annotations
 
-import errno
 import socket
-import sys
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from inspect import iscoroutinefunction
 from queue import Empty, SimpleQueue
-from socketserver import BaseRequestHandler, BaseServer
-from threading import Event, Thread, current_thread, get_ident
+from socketserver import BaseRequestHandler
+from threading import Thread, get_ident
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
@@ -36,7 +35,8 @@ from .sockets.message_socket import MessageSocket
 from .sockets.reports import name_of, open_log, report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from socketserver import BaseServer
     from ssl import SSLContext
 
 __all__ = ["MessageRequestHandler", "Server", "serve"]
@@ -55,51 +55,37 @@ _PAUSE = 1.0
 _HANDSHAKE_TIME = 10.0
 # How long server_close() waits for the handlers.
 _JOIN_TIME = 5.0
-_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
-class Server(BaseServer):
+class Server:
     """A server that is listening: what :func:`serve` returns.
 
     It accepts clients while :meth:`serve_forever` runs; before that, the system lets them wait.
     Leaving the ``with`` block closes it.
+
+    Attributes:
+        address: The host and the port that it listens on, or the path of its Unix socket.
+        socket: The socket that listens.
     """
 
-    timeout = _SLICE  # socketserver's name for how long handle_request() waits for a client
-
-    def __init__(
-        self,
-        handler: Callable[[MessageSocket[Any]], object],
-        address: tuple[str, int] | str,
-        framer: Framer[Any],
-        *,
-        timeout: float | None,
-        max_connections: int,
-        ssl: SSLContext | None,
-    ) -> None:
-        self.socket, self._remove_path = open_listener(address)
-        self.socket.settimeout(_SLICE)  # a client may be gone before it is accepted
-        super().__init__(self.socket.getsockname(), BaseRequestHandler)
-        self._handler, self._framer, self._timeout, self._ssl = handler, framer, timeout, ssl
-        # The connections by their sockets, and a token for each that there may be besides.
-        self._clients: dict[socket.socket, _Client | None] = {}
-        self._places: SimpleQueue[None] = SimpleQueue()
+    def __init__(self, address: tuple[str, int] | str, max_connections: int, *options: Any) -> None:
+        listener, self._remove_path = open_listener(address)
+        listener.settimeout(_SLICE)
+        self.socket: socket.socket = listener
+        self.address: Any = address if isinstance(address, str) else listener.getsockname()[:2]
+        self._handler, self._framer, self._timeout, self._ssl = options
+        self._clients: set[_Client] = set()
+        self._places: SimpleQueue[None] = SimpleQueue()  # a token for each client more
         for _ in range(max_connections):
             self._places.put(None)
         self._is_stopping = False
         self._serving = 0  # the thread that is in serve_forever()
-        self._has_stopped = Event()
-        self._has_stopped.set()
 
-    @property
-    def address(self) -> Any:
-        """The host and the port that it listens on, or the path of its Unix socket."""
-        where = self.server_address
-        return where[:2] if isinstance(where, tuple) else where
+    def __enter__(self) -> Server:  # noqa: PYI034  # Self needs Python 3.11
+        return self
 
-    def fileno(self) -> int:
-        """Return the descriptor of the socket that listens, for selectors."""
-        return self.socket.fileno()
+    def __exit__(self, *_: object) -> None:
+        self.server_close()
 
     def serve_forever(self, poll_interval: float = _SLICE) -> None:
         """Accept clients until :meth:`shutdown`.
@@ -110,15 +96,13 @@ class Server(BaseServer):
         Raises:
             KeyboardInterrupt: Ctrl-C was pressed.  You can call it again.
         """
-        self._has_stopped.clear()
-        self.timeout = poll_interval
+        self.socket.settimeout(poll_interval)
         self._serving = get_ident()
         try:
             while not self._is_stopping:
-                self.handle_request()
+                self._accept()
         finally:
             self._serving = 0
-            self._has_stopped.set()
 
     def shutdown(self) -> None:
         """Stop accepting clients, for good, and wait until :meth:`serve_forever` has returned.
@@ -127,8 +111,8 @@ class Server(BaseServer):
         that there are go on.
         """
         self._is_stopping = True
-        if self._serving != get_ident():
-            self._has_stopped.wait()
+        while self._serving not in {0, get_ident()}:
+            sleep(0.01)
 
     def server_close(self) -> None:
         """Close the server and its connections, and wait up to 5 seconds for their handlers.
@@ -138,118 +122,75 @@ class Server(BaseServer):
         self.shutdown()
         self._remove_path()
         self.socket.close()
-        clients = [each for each in self._clients.copy().values() if each is not None]
+        clients, end = self._clients.copy(), monotonic() + _JOIN_TIME
         for client in clients:
             client.wake()
-        end = monotonic() + _JOIN_TIME
         for client in clients:
-            if client is not current_thread():
+            with suppress(RuntimeError):  # it is this thread, or Ctrl-C came before its start
                 client.join(max(0.0, end - monotonic()))
 
-    # What socketserver calls
+    def _accept(self) -> None:
+        """Serve another client, if one comes soon and there is a place for it."""
+        try:
+            self._places.get(timeout=self.socket.gettimeout())
+            self._start_client()
+        except (Empty, TimeoutError, ConnectionError):
+            pass  # there is no place, or nobody came, or somebody who has left
+        except (OSError, RuntimeError) as error:  # the system has no more descriptors or threads
+            _log.warning("no client can be accepted for %s s: %s", _PAUSE, error)
+            sleep(_PAUSE)
 
-    def get_request(self) -> tuple[socket.socket, Any]:
-        """Accept a client, once there is a place for it."""
+    def _start_client(self) -> None:
         try:
-            self._places.get(timeout=self.timeout)
-        except Empty:
-            raise TimeoutError("no place is free") from None  # ends handle_request()
-        try:
-            sock, address = self.socket.accept()
-            self._clients[sock] = None
-        except BaseException as error:
+            client = _Client(self, *self.socket.accept())
+        except BaseException:
             self._places.put(None)
-            if isinstance(error, OSError) and error.errno in _EXHAUSTED:
-                self._pause(error)
             raise
-        return sock, address
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve a client in a thread of its own."""
-        client = _Client(self, request, client_address)
-        self._clients[request] = client
+        self._clients.add(client)
         try:
             client.start()
-        except RuntimeError as error:  # the system has no more threads
-            self.shutdown_request(request)
-            self._pause(error)
-
-    def shutdown_request(self, request: Any) -> None:
-        """Close a connection, unless its thread runs already: Ctrl-C may interrupt the start."""
-        client = self._clients.get(request)
-        if client is None or client.ident is None:
-            request.close()
-            self.release(request)
-
-    def release(self, request: socket.socket) -> None:
-        """Give the place of a connection to another one."""
-        with suppress(KeyError):
-            self._clients.pop(request)
-            self._places.put(None)
-
-    def _pause(self, error: Exception) -> None:
-        _log.warning("no client can be accepted for %s s: %s", _PAUSE, error)
-        sleep(_PAUSE)
-
-
-def _send_at_once(sock: socket.socket) -> None:
-    """Let no answer wait for the peer's acknowledgement of the one before."""
-    if sock.family in {socket.AF_INET, socket.AF_INET6}:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except RuntimeError:
+            client.leave()
+            raise
 
 
 class _Client(Thread):
     """The thread of one connection."""
 
     def __init__(self, server: Server, sock: socket.socket, address: object) -> None:
-        super().__init__(name=f"{__package__} {name_of(address)}", daemon=True)
-        self._server, self._accepted, self._sock = server, sock, sock
-        self._who = name_of(address)
-        # What raises the errors that the client is to blame for.
-        self._sources: tuple[object, ...] = (self,)
+        self._server, self._sock, self._who = server, sock, name_of(address)
         self._conn: MessageSocket[Any] | None = None
         self._is_over = False
+        super().__init__(name=f"{__package__} {self._who}", daemon=True)
 
     def run(self) -> None:
         try:
             self._talk()
         except Exception as error:
-            report(_log, self._who, error, *self._sources)
+            conn = self._conn  # before there is one, the client is to blame for all errors
+            sources = (self,) if conn is None else (conn._channel, conn._decoder)
+            report(_log, self._who, error, *sources)
         finally:
-            if self._conn is None:
-                self._sock.close()
-            self._server.release(self._accepted)
+            self.leave()
+
+    def leave(self) -> None:
+        """Give the place to another client."""
+        if self._conn is None:  # or else it is closed, or the handler's
+            self._sock.close()
+        self._server._clients.discard(self)
+        self._server._places.put(None)
 
     def _talk(self) -> None:
-        self._conn = conn = self._open()
-        self._sources = conn._channel, conn._decoder
-        try:
-            self._server._handler(conn)
-        except BaseException as error:
-            self._close(conn, error)
-            raise
-        self._sources, self._is_over = (self,), True
-        self._close(conn, None)
-
-    def _open(self) -> MessageSocket[Any]:
-        server, sock = self._server, self._sock
-        _send_at_once(sock)
+        server = self._server
         if server._ssl is not None:
-            sock.settimeout(_HANDSHAKE_TIME)
-            self._sock = sock = server._ssl.wrap_socket(
-                sock, server_side=True, do_handshake_on_connect=False
+            self._sock.settimeout(_HANDSHAKE_TIME)
+            self._sock = tls = server._ssl.wrap_socket(
+                self._sock, server_side=True, do_handshake_on_connect=False
             )
-            sock.do_handshake()
-        sock.settimeout(server._timeout)
-        return MessageSocket(sock, server._framer)
-
-    def _close(self, conn: MessageSocket[Any], error: BaseException | None) -> None:
-        """Close the connection, in whatever format it is by now, unless it was detached."""
-        channel = conn._channel
-        if channel.sock.fileno() >= 0 and beside(channel.sock).sending.refusal is not None:
-            current: MessageSocket[Any] = object.__new__(MessageSocket)
-            current._take_up(channel, conn.framer.decoder())
-            current.__exit__(None if error is None else type(error), error, None)
+            tls.do_handshake()
+        with _connection(self._sock, server._framer, server._timeout) as self._conn:
+            server._handler(self._conn)
+            self._is_over = True
 
     def wake(self) -> None:
         """End the connection, whatever its handler waits for."""
@@ -260,6 +201,29 @@ class _Client(Thread):
         with suppress(OSError):
             # Not the socket's own method: TLS would continue in plain text after it.
             socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
+
+
+@contextmanager
+def _connection(
+    sock: socket.socket, framer: Framer[M], timeout: float | None
+) -> Iterator[MessageSocket[M]]:
+    """Close the connection at the end, in whatever format it is by then, unless it is detached."""
+    conn = MessageSocket(sock, framer)
+    if sock.family in {socket.AF_INET, socket.AF_INET6}:
+        # Let no answer wait for the peer's acknowledgement of the one before.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.settimeout(timeout)
+    with ExitStack() as stack:
+        stack.push(partial(_close, conn))
+        yield conn
+
+
+def _close(conn: MessageSocket[Any], *error: Any) -> None:
+    sock = conn.sock
+    if sock.fileno() >= 0 and beside(sock).sending.refusal is not None:  # or else it is detached
+        latest: MessageSocket[Any] = object.__new__(MessageSocket)
+        latest._take_up(conn._channel, conn.framer.decoder())
+        latest.__exit__(*error)
 
 
 @overload
@@ -328,15 +292,15 @@ def serve(
             context for clients.
     """
     if not callable(handler) or iscoroutinefunction(handler):
-        advice = ": use framing.aio.serve for asyncio" if callable(handler) else ""
-        raise TypeError(f"expected a function for the clients, not {handler!r:.200}{advice}")
+        raise TypeError(
+            f"expected a function for the clients, not {handler!r:.200}"
+            " (for asyncio, use framing.aio.serve)"
+        )
     check_is_framer(framer)
     check_is_for_servers(ssl)
     if max_connections < 1:
         raise ValueError(f"expected max_connections of 1 or more, not {max_connections}")
-    return Server(
-        handler, address, framer, timeout=timeout, max_connections=max_connections, ssl=ssl
-    )
+    return Server(address, max_connections, handler, framer, timeout, ssl)
 
 
 class MessageRequestHandler(BaseRequestHandler, Generic[M]):
@@ -372,17 +336,6 @@ class MessageRequestHandler(BaseRequestHandler, Generic[M]):
     timeout: float | None = None
     messages: MessageSocket[M]
 
-    def setup(self) -> None:
-        """Make ``messages`` of the connection."""
-        self._error_before = sys.exc_info()[1]
-        self.messages = MessageSocket(self.request, self.framer)
-        _send_at_once(self.request)
-        if self.timeout is not None:
-            self.request.settimeout(self.timeout)
-
-    def finish(self) -> None:
-        """Close ``messages``, without waiting if ``handle`` raised an error."""
-        kind, error, traceback = sys.exc_info()
-        if error is self._error_before:  # which the caller of the server is handling
-            kind = error = traceback = None
-        self.messages.__exit__(kind, error, traceback)
+    def __init__(self, request: Any, client_address: Any, server: BaseServer) -> None:
+        with _connection(request, self.framer, self.timeout) as self.messages:
+            super().__init__(request, client_address, server)

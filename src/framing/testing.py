@@ -47,7 +47,7 @@ def check_framer(framer: Framer[M], messages: Iterable[M]) -> None:
     - However the stream is cut, the messages, the errors and their attributes are the same.
       Streams with wrong bytes in them are tried too.
     - A stream that ends inside a message is an :class:`IncompleteMessageError`.
-    - ``bytes_needed`` and ``unread`` are exact.
+    - Reading as many bytes as ``bytes_needed`` says gives the same; ``unread`` is exact.
     - Time is linear, and memory follows the bytes received.
     - The framer is a value: equal copies, equal hashes, and it can be pickled.
 
@@ -140,6 +140,8 @@ def _places(data: bytes) -> list[int]:
 def _check_round_trip(framer: Framer[Any], messages: list[Any]) -> list[bytes]:
     """Return the wire bytes of *messages*, which come back equal."""
     wires = [framer.encode(each) for each in messages]
+    alone = [framer.decode(each) for each in wires]
+    _require(alone == messages, framer, "decode() returns what was encoded", messages, alone)
     parts = [b"".join(framer.encode_parts(each)) for each in messages]
     _require(parts == wires, framer, "encode() returns the bytes of encode_parts()", wires, parts)
     data = b"".join(wires)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import stat
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .checks import check_address
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 BACKLOG = 128
 
 
-def open_listener(address: tuple[str, int] | str) -> tuple[socket.socket, Callable[[], None]]:
+def open_listener(address: tuple[str, int] | str) -> tuple[socket.socket, Callable[[], object]]:
     """Return a socket that listens, and what to call before you close it.
 
     A host name is looked up as IPv4.  The address can be used again at once after a restart, but
@@ -35,68 +35,44 @@ def open_listener(address: tuple[str, int] | str) -> tuple[socket.socket, Callab
     """
     check_address(address)
     if isinstance(address, str):
-        return _open_at_path(address)
+        sock = _open_at_path(address)
+        is_file = not address.startswith("\0")  # as names in Linux's abstract space do
+        return sock, partial(_remove, address, os.lstat(address)) if is_file else bool
     host, port = address[:2]
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=BACKLOG), _do_nothing
+    return socket.create_server((host, port), family=family, backlog=BACKLOG), bool
 
 
 def check_is_for_servers(context: SSLContext | None) -> None:
     """Raise a ``ValueError`` if *context* is one for clients, which would fail for each client."""
     if context is not None and context.protocol.name == "PROTOCOL_TLS_CLIENT":
-        raise ValueError(
-            "expected a TLS context for servers, such as"
-            " ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) with a certificate loaded"
-        )
+        raise ValueError("expected a TLS context for servers, made with ssl.Purpose.CLIENT_AUTH")
 
 
-def _do_nothing() -> None:
-    """Leave everything as it is: a port is free as soon as it is closed."""
-
-
-def _open_at_path(path: str) -> tuple[socket.socket, Callable[[], None]]:
-    if not hasattr(socket, "AF_UNIX"):
-        raise OSError(errno.EAFNOSUPPORT, "this system has no Unix sockets: use a host and a port")
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+def _open_at_path(path: str) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX)
     try:
-        try:
-            sock.bind(path)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE or not _is_stale(path):
-                raise OSError(error.errno, f"{error.strerror}: {path!r}") from None
+        if _is_stale(path):
             os.unlink(path)
-            sock.bind(path)
+        sock.bind(path)
         sock.listen(BACKLOG)
-    except BaseException:
+    except OSError as error:
         sock.close()
+        error.filename = path
         raise
-    return sock, partial(_remove, path, _identity(path))
+    return sock
 
 
 def _is_stale(path: str) -> bool:
     """Return whether there is a socket at *path*, and no program listens on it."""
-    try:
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            return False  # to connect to any other file is refused too
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            probe.setblocking(False)
-            probe.connect(path)
-    except ConnectionRefusedError:
-        return True
-    except OSError:  # would block, for example: somebody listens who is busy
-        return False
-    return False
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)  # somebody who listens may be busy
+        # (To connect to any other file is refused too.)
+        return Path(path).is_socket() and probe.connect_ex(path) == errno.ECONNREFUSED
 
 
-def _identity(path: str) -> tuple[int, int] | None:
-    with suppress(OSError, ValueError):  # a name in Linux's abstract space is not a file
-        status = os.lstat(path)
-        return status.st_dev, status.st_ino
-    return None
-
-
-def _remove(path: str, identity: tuple[int, int] | None) -> None:
+def _remove(path: str, status: os.stat_result) -> None:
     """Remove the socket at *path*, unless another one is there by now."""
-    if identity is not None and _identity(path) == identity:
-        with suppress(OSError):
+    with suppress(OSError):
+        if os.path.samestat(os.lstat(path), status):
             os.unlink(path)

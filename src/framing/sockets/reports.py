@@ -10,16 +10,9 @@ Text that a client sent is escaped and shortened before it reaches the log, in t
 from __future__ import annotations
 
 import traceback
-from logging import LogRecord, getLogger
-from typing import TYPE_CHECKING
+from logging import Logger, LogRecord, getLogger
 
 from ..errors import DecodeError, FramingError, IncompleteMessageError, shortened
-
-if TYPE_CHECKING:
-    from logging import Logger
-
-_LONGEST_LINE = 500
-_MOST_LINES = 200
 
 
 def open_log(name: str) -> Logger:
@@ -57,19 +50,14 @@ def name_of(address: object) -> str:
 
 def printable(text: str) -> str:
     """Return *text* in one line of at most 500 characters, or a little more if some are escaped."""
-    text = shortened(text, _LONGEST_LINE)
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+    escape = (each if each.isprintable() else ascii(each)[1:-1] for each in shortened(text, 500))
+    return "".join(escape)
 
 
 def _came_out_of(error: BaseException, sources: tuple[object, ...]) -> bool:
     """Return whether a method of one of *sources* raised *error*."""
-    step = error.__traceback__
-    while step is not None:
-        method_of = step.tb_frame.f_locals.get("self")
-        if any(method_of is each for each in sources):
-            return True
-        step = step.tb_next
-    return False
+    steps = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_locals.get("self") is each for frame, _ in steps for each in sources)
 
 
 def _escape_traceback(record: LogRecord) -> bool:
@@ -79,5 +67,5 @@ def _escape_traceback(record: LogRecord) -> bool:
     """
     if record.exc_info and not record.exc_text:
         lines = "".join(traceback.format_exception(*record.exc_info)).splitlines()
-        record.exc_text = "\n".join(f"    {printable(line)}" for line in lines[:_MOST_LINES])
+        record.exc_text = "\n".join(f"    {printable(line)}" for line in lines[:200])
     return True
