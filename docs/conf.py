@@ -52,7 +52,10 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(abc|asyncio(\.\w+)?|collections\.abc|io|os|pathlib)\..*|Path|SSLContext"),
     (r"py:.*", r"(socket|socketserver|ssl|typing)\..*"),
     (r"py:.*", r"(.*\.)?[MNP]"),  # the type variables that stand for the type of a message
-    (r"py:class", r"(.*\.)?(Address|Connection|Handler|Stream|Refuse)"),  # internal, or explained there
+    (
+        r"py:class",
+        r"(.*\.)?(Address|Connection|Handler|Stream|Refuse)",
+    ),  # internal, or explained there
 ]
 
 

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from .buffer import Buffer
+    from .decoder import Decoder
 
     Address: TypeAlias = tuple[str, int] | str
     Handler: TypeAlias = "Callable[[MessageStream[M]], Awaitable[object]]"
@@ -91,8 +92,8 @@ class _Connection(asyncio.BufferedProtocol):
     """
 
     def __init__(self, framer: Framer[Any], begin: Callable[..., object] | None = None) -> None:
-        self.decoder = framer.decoder()
-        self.may_write = True
+        self.decoder: Decoder[Any] = framer.decoder()
+        self.may_write: bool = True
         self._begin = begin
         # A task that waits clears them; to set them wakes all tasks that wait.
         self._has_arrived, self._has_room = asyncio.Event(), asyncio.Event()

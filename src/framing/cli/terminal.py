@@ -96,7 +96,7 @@ class Progress:
     """
 
     def __init__(self) -> None:
-        self.name = ""
+        self.name: str = ""
         self._bar: _Bar | None = None
 
     def begin(self, name: str) -> None:

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from io import BytesIO
 from itertools import repeat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import re
     from collections.abc import Iterator
+
+    _Map = map[Any]
+else:
+    _Map = map  # Python 3.10 has no map[bytes]
 
 _LONG_LINE = 192
 
@@ -35,7 +39,7 @@ def split(block: bytes, delimiter: bytes) -> list[bytes]:
     return [*map(bytes.removesuffix, lines, repeat(delimiter)), rest]
 
 
-class Lines(map):  # type: ignore[type-arg]  # Python 3.10 has no map[bytes]
+class Lines(_Map):
     """The lines of a block, cut as they are taken.
 
     The lines of a list would not stay in the processor's nearest cache.
