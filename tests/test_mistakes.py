@@ -663,6 +663,39 @@ def test_after_an_interruption_the_stream_goes_on_or_is_refused_and_is_never_mis
     assert at > 3
 
 
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers here")
+def test_an_interrupted_send_many_sends_what_it_took_or_refuses_to_go_on() -> None:
+    def handler(*_: object) -> None:
+        raise Interrupt
+
+    before = signal.signal(signal.SIGALRM, handler)
+    outcomes: list[str] = []
+    try:
+        for round_ in range(60):
+            here, there = unix_pair()
+            with here, there:
+                conn, numbers = MessageSocket(here), iter(range(3000))
+                receiving = Task(lambda: list(map(int, MessageSocket(there))))  # noqa: B023
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, 20e-6 * (round_ + 1))
+                    conn.send_many(map(b"%d".__mod__, numbers))
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+                except Interrupt:
+                    outcomes.append("interrupted")
+                try:
+                    conn.send_many(map(b"%d".__mod__, numbers), timeout=30)
+                except ConnectionError:
+                    outcomes.append("refused")
+                conn.sock.shutdown(socket.SHUT_WR)
+                received = receiving.result()
+                whole = len(received) in (0, 3000) or outcomes[-1:] == ["refused"]
+                assert whole, round_
+                assert received == list(range(len(received))), round_
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert "interrupted" in outcomes
+
+
 def test_a_line_and_exact_bytes_in_turn_take_linear_time() -> None:
     def seconds(pairs: int) -> float:
         here, there = tcp_pair()
