@@ -76,7 +76,7 @@ class _Scratch(threading.local):
     """The buffer that all connections of a thread receive into: the bytes are copied at once."""
 
     def __init__(self) -> None:
-        self.view = memoryview(bytearray(_READ_SIZE))
+        self.view: memoryview = memoryview(bytearray(_READ_SIZE))
 
 
 _scratch = _Scratch()
@@ -97,6 +97,7 @@ class _Connection(asyncio.BufferedProtocol):
         self._begin = begin
         # A task that waits clears them; to set them wakes all tasks that wait.
         self._has_arrived, self._has_room = asyncio.Event(), asyncio.Event()
+        self._waiting = 0  # for bytes: the number of tasks
         self._is_paused = self._has_ended = False
         # What was sent in this turn of the event loop, behind the first; None before that.
         self._held: bytearray | None = None
@@ -105,22 +106,22 @@ class _Connection(asyncio.BufferedProtocol):
     # What the event loop calls
 
     def connection_made(self, transport: Any) -> None:
-        self.transport = transport
+        self.transport: Any = transport
         if self._begin is not None:
             self._begin(self)
 
     def get_buffer(self, sizehint: int) -> Any:  # noqa: ARG002
-        if self.decoder.bytes_buffered < _READ_SIZE:
+        if self.decoder.bytes_buffered < 2 * _READ_SIZE:
             return _scratch.view
         # To stop where a large message does saves a copy of it; of others, it costs a call.
         return _scratch.view[: self.decoder.room(_READ_SIZE, _READ_SIZE)] or _scratch.view
 
     def buffer_updated(self, nbytes: int) -> None:
         self.decoder.feed(_scratch.view[:nbytes])
-        if self._has_arrived.is_set() and self.decoder.bytes_buffered > _READ_SIZE:
-            self._is_paused = True  # nobody waits for more
-            self.transport.pause_reading()
         self._has_arrived.set()
+        if not self._waiting and self.decoder.bytes_buffered > _READ_SIZE:
+            self._is_paused = True
+            self.transport.pause_reading()
 
     def eof_received(self) -> Any:
         self.decoder.feed_eof()
@@ -151,7 +152,11 @@ class _Connection(asyncio.BufferedProtocol):
             self._is_paused = False
             self.transport.resume_reading()
         self._has_arrived.clear()
-        await self._has_arrived.wait()
+        self._waiting += 1
+        try:
+            await self._has_arrived.wait()
+        finally:
+            self._waiting -= 1
 
     async def until_writable(self) -> None:
         """Wait until bytes can be written."""
@@ -168,13 +173,14 @@ class _Connection(asyncio.BufferedProtocol):
         (To write each small message by itself takes a system call for each; to hold back the
         first as well would keep an answer waiting.)
         """
-        if self._held is not None and len(self._held) + len(wire) < _BATCH_SIZE:
+        if self._held is None:
+            asyncio.get_running_loop().call_soon(self._flush)
+        elif len(self._held) + len(wire) < _BATCH_SIZE:
             self._held += wire
             return
         self._flush()
         self.transport.write(wire)
         self._held = bytearray()
-        asyncio.get_running_loop().call_soon(self._flush)
 
     def _flush(self) -> None:
         held, self._held = self._held, None
@@ -274,7 +280,7 @@ class MessageStream(Generic[M]):
         framer: The format of the messages.
     """
 
-    def __init__(self, link: _Connection, framer: Framer[M]) -> None:
+    def __init__(self, link: Any, framer: Framer[M]) -> None:
         self._link: Any = link
         self.framer: Framer[M] = framer
         self._ready: Iterator[M] = _NOTHING
