@@ -83,16 +83,11 @@ from .errors import (
     MessageTooLargeError,
     TruncatedDatagramError,
 )
-from .formats.codec import CodecFramer
-from .formats.content_length import ContentLengthFramer
 from .formats.delimiter import DelimiterFramer
 from .formats.header_body import HeaderBodyFramer, HeaderMessage
-from .formats.json import JsonFramer
 from .formats.length_prefix import LengthPrefixFramer
 from .formats.lines import LineFramer
-from .formats.netstring import NetstringFramer
 from .formats.record import StructFramer
-from .formats.varint import VarintFramer
 from .framer import Framer
 from .requests import ReadExactly, ReadUntil, Skip, Steps
 from .sockets.functions import recv_msg, send_msg
@@ -100,6 +95,11 @@ from .sockets.message_socket import MessageSocket, connect
 
 if TYPE_CHECKING:
     from . import aio, files, server, testing  # noqa: F401  # mypy refuses aio as aio here
+    from .formats.codec import CodecFramer
+    from .formats.content_length import ContentLengthFramer
+    from .formats.json import JsonFramer
+    from .formats.netstring import NetstringFramer
+    from .formats.varint import VarintFramer
     from .server import serve
 
 __all__ = [
@@ -145,20 +145,31 @@ __all__ = [
 
 __version__ = "0.2.0"
 
-# Loaded when they are first used, since they need modules that most programs do not.
-_LAZY = ("aio", "files", "server", "testing")
+# Loaded when they are first used: most programs do not need them, nor the modules they import.
+_LAZY_MODULES = ("aio", "files", "server", "testing")
+_LAZY = {
+    "CodecFramer": ".formats.codec",
+    "ContentLengthFramer": ".formats.content_length",
+    "JsonFramer": ".formats.json",
+    "NetstringFramer": ".formats.netstring",
+    "VarintFramer": ".formats.varint",
+    "serve": ".server",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "serve":
-        return import_module(".server", __name__).serve
-    if name in _LAZY:
+    if name in _LAZY_MODULES:
         return import_module(f".{name}", __name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_LAZY[name], __name__), name)
+    value.__module__ = __name__
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, *_LAZY, "__version__"])
+    return sorted([*__all__, *_LAZY_MODULES, "__version__"])
 
 
 # Public classes and functions say "framing." in tracebacks and reprs.

@@ -101,7 +101,7 @@ def _minimal_init() -> str:
     source = (_PACKAGE / "__init__.py").read_text(encoding="utf-8")
     text = '"""Whole messages over TCP: a minimal copy of framing."""\n\n'
     public = []
-    for node in ast.parse(source).body:
+    for node in ast.walk(ast.parse(source)):
         if not isinstance(node, ast.ImportFrom) or node.level != 1 or not node.module:
             continue
         if node.module.partition(".")[0] not in _LEFT_OUT:

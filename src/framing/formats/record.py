@@ -94,7 +94,7 @@ class StructFramer(Framer[tuple[Any, ...]]):
         """Split a block into records: see :attr:`Framer.split_block`."""
         size = self._struct.size
         end = stop - (stop - start) % size
-        return self._struct.iter_unpack(memoryview(data)[start:end]), end, end + size - stop
+        return self._struct.iter_unpack(data[start:end]), end, end + size - stop
 
 
 def _is_same(sent: object, received: object) -> bool:
