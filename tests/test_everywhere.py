@@ -75,6 +75,7 @@ def test_the_suite_passes_without(feature: str) -> None:
     assert " passed" in run_suite(*files_of(*PARTS[feature]), WITHOUT=feature)
 
 
+@pytest.mark.slow
 def test_some_tests_pass_without_any_of_these_features() -> None:
     modules = {module for each in PARTS.values() for module in each}
     assert " passed" in run_suite(*files_of(*modules), "-k", SOME, WITHOUT=",".join(PARTS))
@@ -89,6 +90,7 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_suite_passes_on_a_copy_under_another_name(copy: Path) -> None:
     chosen = [] if IS_THOROUGH else files_of(*COPIED)
     assert " passed" in run_suite(*chosen, TESTED_PACKAGE="acme._vendor.wire", PYTHONPATH=str(copy))

@@ -48,6 +48,8 @@ if sys.version_info >= (3, 12):
 else:
     Buffer = Union[bytes, bytearray, memoryview]
 
+__all__ = ["LARGE", "Buffer", "StreamBuffer", "join"]
+
 # A piece of this size is gathered by itself, so that it is returned without another copy.
 LARGE = 64 * 1024
 # So many read bytes of one message are kept aside, rather than moved along with its rest.

@@ -416,7 +416,8 @@ class Channel:
         if not resets and hasattr(self.sock, "unwrap"):
             with suppress(OSError, ValueError, RuntimeError):
                 self._attempting.run(Deadline(_WAKING_TIME, None), self._end_tls)
-        if not (self.receiving.free and self.sending.free):
+        # A turn without a token is in use, or was refused after an interruption.
+        if any(not (turn.free or turn.refusal) for turn in (self.receiving, self.sending)):
             with suppress(OSError):
                 # Not the socket's own method: TLS would continue in plain text after it.
                 socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
