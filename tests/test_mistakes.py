@@ -623,6 +623,7 @@ def interrupted(call: Callable[[], Any], at: int) -> bool:
     return False
 
 
+@pytest.mark.usefixtures("without_collection")
 @pytest.mark.parametrize("action", ["recv_into", "recv_exactly", "switch", "detach"])
 def test_after_an_interruption_the_stream_goes_on_or_is_refused_and_is_never_misread(
     action: str,

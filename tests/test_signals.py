@@ -359,3 +359,25 @@ def test_a_handlers_timeout_inside_the_sockets_recv_leaves_the_connection_in_dou
             recv_msg(sock)
         with pytest.raises(ConnectionError):
             recv_msg(sock)
+
+
+def test_a_turn_is_given_back_wherever_its_call_is_interrupted() -> None:
+    """The other thread makes this one wait, and signals come in, at each step that can switch."""
+    delays, finished, interval = random.Random(3), threading.Event(), sys.getswitchinterval()
+    busy = Task(lambda: [None for _ in iter(finished.is_set, True)])
+    sys.setswitchinterval(1e-5)
+    try:
+        for _ in range(300):
+            here, there = unix_pair()
+            with here, there, handling(raising(Interrupted())):
+                conn = MessageSocket(here)
+                with suppress(Interrupted):
+                    signal.setitimer(signal.ITIMER_REAL, delays.uniform(1e-5, 4e-4))
+                    while True:
+                        conn.flush()
+                with suppress(ConnectionError):  # refused: it may have been moving bytes
+                    conn.flush(timeout=5)
+    finally:
+        sys.setswitchinterval(interval)
+        finished.set()
+    busy.result()

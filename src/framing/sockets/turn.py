@@ -87,12 +87,14 @@ class Turn:
             self.is_moving = False
             return result
         finally:
-            if token and (self.is_moving or self.refusal is not None):
-                self.give()
-            elif token:  # without a call, at whose start a signal handler could lose the token
+            # No call and no jump before the token is back: there a signal handler could lose it.
+            # (CPython 3.10 runs handlers at jumps too, also at those of a condition.)
+            if token and not self.is_moving and self.refusal is None:
                 self.free.append(True)
                 if self.waiting:
                     self.wake()
+            elif token:
+                self.give()
 
     def move(self, function: Callable[..., R], *args: object) -> R:
         """Return ``function(*args)``, which receives or sends, and leave :attr:`is_moving` set.
