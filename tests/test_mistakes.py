@@ -617,12 +617,13 @@ def interrupted(call: Callable[[], Any], at: int) -> bool:
     try:
         call()
     except Interrupt:
-        return True
+        pass
     finally:
         sys.settrace(None)
-    return False
+    return lines >= at  # Python ignores it in a generator that is thrown away
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see there
 @pytest.mark.usefixtures("without_collection")
 @pytest.mark.parametrize("action", ["recv_into", "recv_exactly", "switch", "detach"])
 def test_after_an_interruption_the_stream_goes_on_or_is_refused_and_is_never_misread(
