@@ -93,12 +93,12 @@ USAGE = {
     "send 127.0.0.1:65536": "expected HOST:PORT",
     "send http://127.0.0.1:9000 x": "expected HOST:PORT",
     "send fe80::1%eth0:9000": "write an IPv6 address as [fe80::1%eth0]:9000",
-    "send :9 --framer xml": "there is no framer 'xml'",
+    "send :9 --framer xml": "unknown framer 'xml'",
     "send :9 --framer length:I": "write '!I'",
     "send :9 --framer struct": "struct needs something after its colon",
     r"send :9 --framer delimiter:\\x": "truncated",
     "send :9 --framer no_such_module:Chat": "No module named 'no_such_module'",
-    "send :9 --framer netstring:7": "there is no framer 'netstring:7'",
+    "send :9 --framer netstring:7": "unknown framer 'netstring:7'",
     "send :9 --timeout 0": "expected a number of seconds",
     "send :9 --reply -x": "write -- before messages",
     "listen :9 -- x": "unrecognized arguments:",
@@ -237,7 +237,7 @@ def test_replies_are_waited_for_escaped_or_ignored(tmp_path: Path) -> None:
         assert run_here("send", address, stdin=stdin).returncode == 0
     with serving(list) as address:
         sent = run_here("send", address, "hello", "--reply", "--timeout", "0.05")
-        assert sent.stderr == f"{NAME}: there was no reply within 0.05 seconds (--timeout)\n"
+        assert sent.stderr == f"{NAME}: no reply arrived within 0.05 seconds (--timeout)\n"
     with serving(lambda conn: conn.recv()) as address:
         sent = run_here("send", address, "hello", "--reply")
         assert sent.stderr == f"{NAME}: {address} closed the connection without a reply\n"

@@ -695,9 +695,9 @@ def test_the_advice_against_asking_many_finds_every_answer(
     with pytest.raises(ValueError, match=f"{host} is a {REFUSAL}"):
         request_datagram(client, b"not sent", (host, port))
 
-    send_datagram(client, b"who is there?", (host, port))
+    send_datagram(client, b"discover", (host, port))
     for number, device in enumerate(devices):
-        assert recv_datagram(device).data == b"who is there?"
+        assert recv_datagram(device).data == b"discover"
         send_datagram(device, b"%d" % number, (IPV4, client.getsockname()[1]))
     answers, deadline = set(), monotonic() + 0.5
     with suppress(TimeoutError):

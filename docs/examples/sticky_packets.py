@@ -47,7 +47,7 @@ def send_framed(sock: socket.socket, messages: list[bytes]) -> None:
 
 
 def recv_chunks(sock: socket.socket) -> Iterable[bytes]:
-    """Receive whatever there is, again and again, until the peer has closed."""
+    """Yield chunks as they arrive, until the peer closes the connection."""
     while chunk := sock.recv(65_536):
         yield chunk
 

@@ -1,7 +1,7 @@
-"""A UDP echo server: it answers each datagram in upper case, to whoever sent it.
+"""A UDP echo server: it answers each datagram in upper case, to its sender.
 
-Start it, and udp_echo_client.py in other terminals. There are no connections, so any number
-of clients are served in turn, and none of them can end it.
+Start it, and udp_echo_client.py in other terminals. UDP has no connections, so it serves any
+number of clients in turn, and none of them can stop it.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """The echo server over a Unix socket, for processes of one machine.
 
-Start it, and unix_echo_client.py in another terminal. The address is a file: whoever may write
-to that file may connect. Linux and macOS have such sockets.
+Start it, and unix_echo_client.py in another terminal. The address is a file. A process that may
+write to the file may connect. Linux and macOS have such sockets.
 """
 
 import sys

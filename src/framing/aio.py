@@ -61,8 +61,8 @@ _DEFAULT = LengthPrefixFramer()
 _ENDED = "nothing can be sent any more: end() was called, or the other side has closed"
 _CUT_OFF = "the connection was closed before the end of the stream"
 _NOTHING: Iterator[Any] = iter(())
-# The most to receive at once.  With more undecoded bytes than that, reading pauses while nobody
-# waits for a message.
+# The most to receive at once.  If more bytes than that are undecoded, and no call is waiting for a
+# message, reading pauses.
 _READ_SIZE = 256 * 1024
 # How many bytes are held back until the end of a turn, or gathered by send_many().
 _BATCH_SIZE = 64 * 1024
@@ -358,7 +358,7 @@ class MessageStream(Generic[M]):
                 write(b"".join(batch))
 
     def end(self) -> None:
-        """Tell the peer that no more messages come from this side; receiving continues.
+        """Signal the end of this side's messages to the peer; receiving continues.
 
         Raises:
             io.UnsupportedOperation: The connection is TLS, which cannot end one direction.

@@ -246,7 +246,7 @@ class Decoder(Generic[M]):
                 raise self._take(self._error)
             return True
         if self._ended:
-            raise EndOfStreamError("the stream has ended, and there are no more messages")
+            raise EndOfStreamError("the stream has ended: the peer sends no more messages")
         return False
 
     def _batch_or_error(self) -> Iterator[M] | None:
@@ -675,7 +675,7 @@ class Decoder(Generic[M]):
         name = f" ({request.limit_name}={request.limit})" if request.limit_name else ""
         raise MessageTooLargeError(
             f"expected {request.delimiter!r} after at most {request.limit} bytes{name},"
-            " but there are more",
+            " but got more",
             limit=request.limit,
         )
 
@@ -750,7 +750,7 @@ def _all_messages(framer: Framer[M], messages: list[M]) -> Generator[Any, bytes,
         message = yield from steps
         if message is None:
             raise DecodeError(
-                f"{framer!r}.read_message() returned None, which means that there is no message"
+                f"{framer!r}.read_message() returned None, but a message cannot be None"
             )
         if messages:  # it asked for nothing
             raise _of_no_bytes(framer)

@@ -163,7 +163,7 @@ class Framer(ABC, Generic[M]):
             raise DecodeError(
                 f"expected one message, but {len(rest)} bytes follow its {size}", offset=size
             )
-        raise IncompleteMessageError("expected one message, but there are no bytes")
+        raise IncompleteMessageError("expected one message, but got no bytes")
 
     def decoder(self) -> Decoder[M]:
         """Return a new decoder for one stream of messages in this format."""

@@ -142,7 +142,7 @@ def _pattern(delimiters: tuple[bytes, ...]) -> re.Pattern[bytes]:
 
 
 class Skip:
-    """Drop the first *n* bytes that were read for this message, and begin anew behind them.
+    """Drop the first *n* bytes that were read for this message, and start again behind them.
 
     They belong to no message.  This is how a format ignores filler, or looks for the next good
     message after garbage::

@@ -107,8 +107,8 @@ class Server:
     def shutdown(self) -> None:
         """Stop accepting clients, for good, and wait until :meth:`serve_forever` has returned.
 
-        Any thread may call it, and so may a handler of a client or of a signal.  The connections
-        that there are go on.
+        Any thread may call it, and so may a handler of a client or of a signal.  Open
+        connections continue.
         """
         self._is_stopping = True
         while self._serving not in {0, get_ident()}:
@@ -130,12 +130,12 @@ class Server:
                 client.join(max(0.0, end - monotonic()))
 
     def _accept(self) -> None:
-        """Serve another client, if one comes soon and there is a place for it."""
+        """Accept a client if one connects soon and fewer than ``max_connections`` are open."""
         try:
             self._places.get(timeout=self.socket.gettimeout())
             self._start_client()
         except (Empty, TimeoutError, ConnectionError):
-            pass  # there is no place, or nobody came, or somebody who has left
+            pass  # the server is full, or no client came, or it has disconnected
         except (OSError, RuntimeError) as error:  # the system has no more descriptors or threads
             _log.warning("no client can be accepted for %s s: %s", _PAUSE, error)
             sleep(_PAUSE)

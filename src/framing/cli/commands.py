@@ -172,7 +172,7 @@ def _reply(conn: MessageSocket[Any], seconds: float) -> Any:
     try:
         return conn.recv(timeout=seconds)
     except TimeoutError:
-        raise CommandError(f"there was no reply within {seconds:g} seconds (--timeout)") from None
+        raise CommandError(f"no reply arrived within {seconds:g} seconds (--timeout)") from None
 
 
 @contextmanager
@@ -364,7 +364,7 @@ def _exit(number: int, _: object) -> None:
 
 def _accept(listener: socket.socket) -> socket.socket:
     while True:
-        with suppress(TimeoutError, ConnectionError):  # nobody came, or somebody who has left
+        with suppress(TimeoutError, ConnectionError):  # no client came, or it has disconnected
             sock, _ = listener.accept()
             return sock
 
@@ -419,7 +419,7 @@ def _receive(
 
 
 def _refuse(conn: MessageSocket[HeaderMessage], error: Exception) -> None:
-    """Tell the sender why, and leave it some time to read that."""
+    """Send the reason to the peer, and wait a moment so that it can read it."""
     file = getattr(error, "filename", None)
     why = getattr(error, "strerror", None) or shortened(str(error), 200)
     why = f"{os.path.basename(file)}: {why}" if file else why  # our folders are not its business

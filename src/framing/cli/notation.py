@@ -75,7 +75,7 @@ def parse_framer(text: str, max_size: int | None = None) -> Framer[Any]:
 def _own_framer(text: str, limit: dict[str, int]) -> Framer[Any]:
     """Return the framer that is called ``module:name``."""
     if not re.fullmatch(r"[^\W\d][\w.]*:[^\W\d]\w*", text):
-        raise ValueError(f"there is no framer {text!r}: expected one of {EXAMPLES}")
+        raise ValueError(f"unknown framer {text!r}: expected one of {EXAMPLES}")
     module, _, name = text.partition(":")
     if "" not in sys.path:  # as the installed command has it
         sys.path.insert(0, "")
@@ -84,7 +84,7 @@ def _own_framer(text: str, limit: dict[str, int]) -> Framer[Any]:
         framer = found(**limit) if isinstance(found, type) else found
     except Exception as error:
         kind = type(error).__name__
-        raise ValueError(f"there is no framer {text!r}: {kind}: {error}") from None
+        raise ValueError(f"unknown framer {text!r}: {kind}: {error}") from None
     if not isinstance(framer, Framer):
         raise ValueError(f"{text} is not a Framer, nor a class of them, but {found!r:.80}")
     if limit and framer is found:

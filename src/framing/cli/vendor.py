@@ -122,7 +122,7 @@ def _licence() -> Path:
     for path in candidates:
         if path.is_file() and "framing maintainers" in path.read_text(encoding="utf-8"):
             return path
-    raise CommandError(f"there is no file LICENSE for {_PACKAGE}, and a copy needs it")
+    raise CommandError(f"{_PACKAGE} has no LICENSE file, and a copy needs one")
 
 
 # Whether a copy was changed

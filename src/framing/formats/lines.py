@@ -105,7 +105,7 @@ class LineFramer(Framer[str]):
             raise TypeError(f"expected a str, not {type(message).__name__}")
         if "\n" in message:
             place = message.index("\n")
-            raise EncodeError(f"expected one line, but there is a line break at character {place}")
+            raise EncodeError(f"expected one line, but found a line break at character {place}")
         if message.endswith("\r"):
             raise EncodeError("expected a line that does not end with '\\r': the reader drops it")
         try:

@@ -8,8 +8,8 @@ _LEAVES = frozenset({str, int, float, bool, type(None)})
 def check_nesting(value: object, most: int) -> None:
     """Raise a ``ValueError`` if *value* nests more than *most* deep, or has a key not a ``str``.
 
-    A dict or a list is one level deep, and those in it one more.  ``json`` turns keys such as 1
-    into strings without a word.
+    A dict or a list is one level deep, and those in it one more.  Keys that are not strings are
+    refused because ``json`` silently turns them into strings.
 
     Args:
         value: What ``json`` has encoded or decoded, so it does not contain itself.

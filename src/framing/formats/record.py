@@ -3,7 +3,7 @@ r"""Records of one fixed layout, a ``struct`` format.
     +-- number --+------ name ------+-- flag --+      "!H8sb"
     |   00 07    |  a l i c e 0 0 0 |    01    |
 
-There is no length and no delimiter: every message has the same size.
+The stream needs no lengths or delimiters, because every message has the same size.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ def check_is_connected(sock: Any) -> None:
 def check_address(address: Any) -> None:
     """Raise an error if *address* is neither a host and a port nor the path of a Unix socket.
 
-    The system takes port 65,536 for port 0, without a word.
+    The system silently takes port 65,536 for port 0.
     """
     if isinstance(address, str):
         if ":" in address and "/" not in address:
@@ -94,7 +94,9 @@ def check_address(address: Any) -> None:
                 f" write ({host!r}, {port})"
             )
         if not hasattr(socket, "AF_UNIX"):
-            raise OSError(errno.EAFNOSUPPORT, "there are no Unix sockets: use a host and a port")
+            raise OSError(
+                errno.EAFNOSUPPORT, "this system has no Unix sockets: use a host and a port"
+            )
         return
     if not isinstance(address, (tuple, list)) or len(address) < 2:
         raise TypeError(

@@ -608,7 +608,7 @@ class MessageSocket(Generic[M]):
         return sock, data
 
     def end(self) -> None:
-        """Tell the peer that no more messages come from this side; receiving continues.
+        """Signal the end of this side's messages to the peer; receiving continues.
 
         The unsent bytes are sent first.
 
