@@ -18,7 +18,6 @@ INTERNAL = {
         restore room skip switch take_body take_exactly untake
     """,
     "framing.HeaderBodyFramer": "encode_head read_head",
-    "framing.LengthPrefixFramer": "payload_size prefix_size",
     "framing.ReadUntil": "begun find longest missing",
     "framing.server.Server": "get_request process_request release shutdown_request",
 }

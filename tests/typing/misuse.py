@@ -61,7 +61,7 @@ def options(sock: socket.socket, lines: MessageSocket[str]) -> None:
     LengthPrefixFramer(max_size="1 MiB")  # type: ignore[arg-type]
     DelimiterFramer(final="keep")  # type: ignore[arg-type]
     LineFramer("utf-8", 80)  # type: ignore[arg-type, call-arg]
-    framing.recv_msg(sock, LineFramer())  # type: ignore[call-overload]
+    framing.recv_msg(sock, 1024)  # type: ignore[call-overload]
     framing.recv_msg(sock, framer=b"\n")  # type: ignore[call-overload]
     lines.recv(1)  # type: ignore[arg-type]
     lines.recv(timeout="1")  # type: ignore[arg-type]

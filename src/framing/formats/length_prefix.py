@@ -129,18 +129,6 @@ class LengthPrefixFramer(Framer[bytes]):
             raise
         return (yield ReadExactly(size, True))
 
-    def payload_size(self, prefix: bytes) -> int:
-        """Return the payload size that *prefix* announces; -1 if it is truncated or refused."""
-        if len(prefix) != self._field.width or self.includes_prefix:
-            return -1
-        size: int = self._field.unpack_from(prefix)[0]
-        return size if size <= self.max_size else -1
-
-    @property
-    def prefix_size(self) -> int:
-        """The size of the length field, in bytes."""
-        return self._field.width
-
     def split_block(self, data: bytes, start: int, stop: int) -> tuple[Iterator[bytes], int, int]:
         """Split a block into messages: see :attr:`Framer.split_block`."""
         messages: list[bytes] = []

@@ -9,6 +9,7 @@ beside the socket (see ``beside``), and the next call continues from there.
 from __future__ import annotations
 
 import errno
+from operator import methodcaller
 from struct import Struct
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -21,8 +22,8 @@ from .turn import Turn, is_own
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
-    from typing import IO, NoReturn, TypeAlias
+    from collections.abc import Callable, Sequence
+    from typing import IO, TypeAlias
 
     from ..buffer import Buffer
     from ..formats.delimiter import DelimiterFramer
@@ -34,21 +35,36 @@ M = TypeVar("M")
 R = TypeVar("R")
 
 _DEFAULT = LengthPrefixFramer()
-_PREFIX_SIZE = (4,)
-_unpack = Struct(_DEFAULT.format).unpack
+_LENGTH = Struct(_DEFAULT.format)
+_pack, _unpack = _LENGTH.pack, _LENGTH.unpack
 # A larger payload is received in pieces, so that memory follows the bytes that arrive.
 _LARGE = 64 * 1024
+# Up to this size, copying a payload behind its length costs less than sending two pieces.
+_SHORT = 8 * 1024
 # What the system says of a socket that was closed or never connected, among others.
 _UNCONNECTED = {errno.ENOTCONN, errno.EPIPE, errno.EBADF, errno.EINVAL}
 
 
+class _Prefix:
+    """``_PREFIX[sock]`` is ``sock.recv(4)``.
+
+    But Python runs signal handlers after a call, and not after this.  So if a handler raises,
+    either nothing was received or the result is stored.
+    """
+
+    __getitem__ = methodcaller("recv", _LENGTH.size)
+
+
+_PREFIX = _Prefix()
+
+
 @overload
 def send_msg(
-    sock: Stream, message: Buffer, *, framer: LengthPrefixFramer | DelimiterFramer = ...
+    sock: Stream, message: Buffer, framer: LengthPrefixFramer | DelimiterFramer = ...
 ) -> None: ...
 @overload
-def send_msg(sock: Stream, message: M, *, framer: Framer[M]) -> None: ...
-def send_msg(sock: Stream, message: Any, *, framer: Framer[Any] = _DEFAULT) -> None:
+def send_msg(sock: Stream, message: M, framer: Framer[M]) -> None: ...
+def send_msg(sock: Stream, message: Any, framer: Framer[Any] = _DEFAULT) -> None:
     r"""Send one whole message, as ``sendall`` sends bytes.
 
     Threads that send on the same socket wait for each other, so messages never mix.  A large
@@ -79,11 +95,15 @@ def send_msg(sock: Stream, message: Any, *, framer: Framer[Any] = _DEFAULT) -> N
         RuntimeError: A signal handler called this while it was interrupting a ``send_msg`` on
             the same socket.
     """
-    try:
-        parts = framer.encode_parts(message)
-    except (AttributeError, TypeError):
-        check_is_framer(framer)
-        raise
+    parts: Sequence[Buffer]
+    if framer is _DEFAULT and type(message) is bytes and len(message) <= _SHORT:
+        parts = (_pack(len(message)) + message,)
+    else:
+        try:
+            parts = framer.encode_parts(message)
+        except (AttributeError, TypeError):
+            check_is_framer(framer)
+            raise
     try:
         state = kept[id(sock)]
     except KeyError:
@@ -117,10 +137,8 @@ def send_msg(sock: Stream, message: Any, *, framer: Framer[Any] = _DEFAULT) -> N
 @overload
 def recv_msg(sock: Stream) -> bytes: ...
 @overload
-def recv_msg(sock: Stream, *, framer: Framer[M]) -> M: ...
-def recv_msg(  # noqa: C901, PLR0912  # the short path is a quarter faster without calls
-    sock: Stream, *surplus: NoReturn, framer: Framer[Any] = _DEFAULT
-) -> Any:
+def recv_msg(sock: Stream, framer: Framer[M]) -> M: ...
+def recv_msg(sock: Stream, framer: Framer[Any] = _DEFAULT) -> Any:  # noqa: C901, PLR0912  # without calls
     """Receive one whole message, and not one byte more.
 
     If a timeout, a ``BlockingIOError`` or an ``SSLWantReadError`` cuts the call short, no data is
@@ -146,7 +164,6 @@ def recv_msg(  # noqa: C901, PLR0912  # the short path is a quarter faster witho
         sock: A connected stream socket, blocking or not.  Its timeout covers each wait for
             bytes, not the whole call; a ``MessageSocket`` has a timeout for the whole call.  A
             binary file will do too: a pipe, ``sys.stdin.buffer``, a serial port.
-        surplus: Nothing: a message has its own size.
         framer: The wire format; by default a 4-byte big-endian length before the payload.
 
     Returns:
@@ -167,17 +184,17 @@ def recv_msg(  # noqa: C901, PLR0912  # the short path is a quarter faster witho
         RuntimeError: A signal handler called this while it was interrupting a ``recv_msg`` on
             the same socket.
     """
-    if surplus:
-        raise TypeError(
-            f"recv_msg() returns a whole message and needs no size: leave out {surplus[0]!r:.80}"
-            " (framer= chooses the format)"
-        )
     try:
         state = kept[id(sock)]
     except KeyError:
         state = beside(sock)
     turn = state.receiving
     if framer is not _DEFAULT or not state.is_plain:
+        if isinstance(framer, int):
+            raise TypeError(
+                f"recv_msg() returns a whole message and needs no size: leave out {framer}"
+                " (the second argument is the format)"
+            )
         check_is_framer(framer)
         return _run(turn, sock, state.receive, framer)
     prefix = payload = b""
@@ -186,11 +203,8 @@ def recv_msg(  # noqa: C901, PLR0912  # the short path is a quarter faster witho
         turn.free.pop()
         holding: Turn | None = turn  # for Turn.run, in a signal handler
         if state.decoder is None:
-            # The usual case: the length and the payload each come in one call of recv().  The
-            # first is stored in the step that receives it, so if this is interrupted while it
-            # waits for a message, it is known whether something has come.
-            for prefix in map(sock.recv, _PREFIX_SIZE):  # type: ignore[union-attr]  # noqa: B007
-                break
+            # The usual case: the length and the payload each come in one call of recv().
+            prefix = _PREFIX[sock]
             if len(prefix) == 4:
                 (size,) = _unpack(prefix)
                 if 0 < size <= _LARGE:
