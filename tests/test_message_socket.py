@@ -544,9 +544,12 @@ def test_a_switch_goes_on_with_the_same_connection(pair: Pair) -> None:
         ):
             with pytest.raises(io.UnsupportedOperation, match=r"finished by switch\(\)"):
                 call()
-        finished.close()  # nothing: it is not its connection any more
-    records.send((3,))
+    with old:  # as in: with connect(...) as conn: lines = conn.switch(...)
+        records.send((3,))
     assert client.recv(10) == b"\0\3"
+    assert client.recv(10) == b""
+    with pytest.raises(OSError, match="this MessageSocket is closed"):
+        records.recv()
 
 
 def test_a_switch_keeps_what_is_unsent() -> None:

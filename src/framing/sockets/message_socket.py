@@ -124,6 +124,7 @@ class MessageSocket(Generic[M]):
         # The messages that are decoded: what recv() takes first, without anything else.
         self._ready: Iterator[M] = _NOTHING
         self._finished_by = ""
+        self._successor: MessageSocket[Any] | None = None
 
     # Sending
 
@@ -555,7 +556,7 @@ class MessageSocket(Generic[M]):
         """Return the same connection in another format, from the next message on.
 
         The new object takes over what was received ahead and what is unsent.  This object is
-        finished then: all its methods raise.
+        finished then: all its methods raise, but to close it closes the connection.
 
         Raises:
             TimeoutError: Another thread receives, for longer than the socket's own timeout.
@@ -570,7 +571,7 @@ class MessageSocket(Generic[M]):
         other: MessageSocket[N] = object.__new__(type(self))  # type: ignore[arg-type]
         vars(other).update(vars(self))  # a subclass may have attributes of its own
         other._take_up(self._channel, self._decoder.switch(framer))
-        self._finished_by = "switch"
+        self._finished_by, self._successor = "switch", other
         return other
 
     def detach(self) -> tuple[socket.socket, bytes]:
@@ -643,6 +644,8 @@ class MessageSocket(Generic[M]):
             OSError: The unsent bytes could not be sent.  The connection is closed all the same.
             RuntimeError: A signal handler called this while it was interrupting a call.
         """
+        if self._successor is not None:
+            self._successor.close(timeout=timeout)
         if self._finished_by:
             return
         deadline = Deadline(timeout, None)
