@@ -14,6 +14,8 @@ from logging import Logger, LogRecord, getLogger
 
 from ..errors import DecodeError, FramingError, IncompleteMessageError, shortened
 
+_PACKAGE = __name__.removesuffix("sockets.reports")  # whatever a copy of it is called
+
 
 def open_log(name: str) -> Logger:
     """Return the logger *name*, whose tracebacks are escaped."""
@@ -55,9 +57,11 @@ def printable(text: str) -> str:
 
 
 def _came_out_of(error: BaseException, sources: tuple[object, ...]) -> bool:
-    """Return whether a method of one of *sources* raised *error*."""
-    steps = traceback.walk_tb(error.__traceback__)
-    return any(frame.f_locals.get("self") is each for frame, _ in steps for each in sources)
+    """Return whether *error* passed a function of this package that was using one of *sources*."""
+    _, *frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]  # not the server's
+    ours = [each for each in frames if each.f_globals["__name__"].startswith(_PACKAGE)]
+    values = [value for frame in ours for value in frame.f_locals.values()]
+    return any(value is each for value in values for each in sources)
 
 
 def _escape_traceback(record: LogRecord) -> bool:
