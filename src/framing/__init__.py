@@ -63,15 +63,6 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from .buffer import Buffer
-from .datagram import (
-    Datagram,
-    join_multicast,
-    leave_multicast,
-    open_datagram,
-    recv_datagram,
-    request_datagram,
-    send_datagram,
-)
 from .decoder import Decoder
 from .errors import (
     BadMessageError,
@@ -83,11 +74,7 @@ from .errors import (
     MessageTooLargeError,
     TruncatedDatagramError,
 )
-from .formats.delimiter import DelimiterFramer
-from .formats.header_body import HeaderBodyFramer, HeaderMessage
 from .formats.length_prefix import LengthPrefixFramer
-from .formats.lines import LineFramer
-from .formats.record import StructFramer
 from .framer import Framer
 from .requests import ReadExactly, ReadUntil, Skip, Steps
 from .sockets.functions import recv_msg, send_msg
@@ -95,10 +82,23 @@ from .sockets.message_socket import MessageSocket, connect
 
 if TYPE_CHECKING:
     from . import aio, files, server, testing  # noqa: F401  # mypy refuses aio as aio here
+    from .datagram import (
+        Datagram,
+        join_multicast,
+        leave_multicast,
+        open_datagram,
+        recv_datagram,
+        request_datagram,
+        send_datagram,
+    )
     from .formats.codec import CodecFramer
     from .formats.content_length import ContentLengthFramer
+    from .formats.delimiter import DelimiterFramer
+    from .formats.header_body import HeaderBodyFramer, HeaderMessage
     from .formats.json import JsonFramer
+    from .formats.lines import LineFramer
     from .formats.netstring import NetstringFramer
+    from .formats.record import StructFramer
     from .formats.varint import VarintFramer
     from .server import serve
 
@@ -148,24 +148,31 @@ __version__ = "0.2.0"
 # Loaded when they are first used: most programs do not need them, nor the modules they import.
 _LAZY_MODULES = ("aio", "files", "server", "testing")
 _LAZY = {
-    "CodecFramer": ".formats.codec",
-    "ContentLengthFramer": ".formats.content_length",
-    "JsonFramer": ".formats.json",
-    "NetstringFramer": ".formats.netstring",
-    "VarintFramer": ".formats.varint",
-    "serve": ".server",
+    ".datagram": "Datagram join_multicast leave_multicast open_datagram recv_datagram"
+    " request_datagram send_datagram",
+    ".formats.codec": "CodecFramer",
+    ".formats.content_length": "ContentLengthFramer",
+    ".formats.delimiter": "DelimiterFramer",
+    ".formats.header_body": "HeaderBodyFramer HeaderMessage",
+    ".formats.json": "JsonFramer",
+    ".formats.lines": "LineFramer",
+    ".formats.netstring": "NetstringFramer",
+    ".formats.record": "StructFramer",
+    ".formats.varint": "VarintFramer",
+    ".server": "serve",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY_MODULES:
         return import_module(f".{name}", __name__)
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_LAZY[name], __name__), name)
-    value.__module__ = __name__
-    globals()[name] = value
-    return value
+    for module, names in _LAZY.items():
+        if name in names.split():
+            value = getattr(import_module(module, __name__), name)
+            value.__module__ = __name__
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
