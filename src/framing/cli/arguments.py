@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, Any
 from .. import __version__
 from ..formats.header_body import HeaderBodyFramer
 from . import commands, demo, notation, vendor
-from .terminal import PACKAGE, PROGRAM, CommandError, is_terminal, note, show
+from .terminal import PACKAGE, PROGRAM, CommandError, is_terminal, note, reason, show
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
+
+    from ..framer import Framer
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main() -> int:
     """Run the command line and return its exit status.
 
     Returns:
@@ -31,12 +33,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         exits with 2, and Ctrl-C returns 130, as in a shell.
     """
     try:
-        options = _parse(list(sys.argv[1:] if arguments is None else arguments))
+        options = _parse(sys.argv[1:])
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")
         options.run(options)
-    except CommandError as failure:
-        note(f"{PACKAGE}: {failure}")
+    except (CommandError, OSError) as failure:
+        note(f"{PACKAGE}: {reason(failure)}")
         return 1
     except KeyboardInterrupt:
         if is_terminal(sys.stderr):
@@ -46,35 +48,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(given: list[str]) -> argparse.Namespace:
-    end = given.index("--") if "--" in given and given[0] == "send" else len(given)
+    takes_messages = given[:1] == ["send"]
+    end = given.index("--") if takes_messages and "--" in given else len(given)
     options, rest = _parser().parse_known_args(given[:end])
-    options.given = given
-    takes_messages = "message" in options
-    # Messages behind an option, as in `send ADDRESS --framer lines hello`, come in the rest.
-    if any(map(_is_option, rest)) or (rest + given[end:] and not takes_messages):
+    if takes_messages and not any(re.match(r"-\D", text) for text in rest):
+        # Messages behind an option, as in `send ADDRESS --framer lines hello`, come in the rest.
+        options.message, rest = [*options.message, *rest, *given[end + 1 :]], []
+    if rest:
         advice = " (write -- before messages that begin with -)" if takes_messages else ""
-        options.parser.error(f"unrecognized arguments: {' '.join(rest + given[end:])}{advice}")
-    if takes_messages:
-        options.message = [*options.message, *rest, *given[end + 1 :]]
+        options.parser.error(f"unrecognized arguments: {' '.join(rest)}{advice}")
     if "framer" in options:
-        _make_framer(options)
+        options.framer = _framer(options)
     return options
 
 
-def _make_framer(options: argparse.Namespace) -> None:
-    """Replace the text of ``options.framer`` by the framer that it names."""
+def _framer(options: argparse.Namespace) -> Framer[Any]:
     carries_files = options.run in (commands.send_files, commands.recv_files)
+    text = options.framer or ("header" if carries_files else "length")
     try:
-        limit = None if carries_files else options.max_size
-        options.framer = notation.parse_framer(options.framer, limit)
+        framer = notation.parse_framer(text, None if carries_files else options.max_size)
+        if carries_files and not isinstance(framer, HeaderBodyFramer):
+            raise ValueError("files need header, or header:<I and the like")
     except (ValueError, TypeError) as error:
         options.parser.error(f"argument --framer: {error}")
-    if carries_files and not isinstance(options.framer, HeaderBodyFramer):
-        options.parser.error("argument --framer: files need header, or header:<I and the like")
-
-
-def _is_option(text: str) -> bool:
-    return text.startswith("-") and not text[1:2].isdecimal() and text != "-"
+    return framer
 
 
 # What the arguments mean
@@ -84,19 +81,16 @@ def _address(text: str) -> str | tuple[str, int]:
     """Return a path, or the host and the port in ``HOST:PORT``, ``[HOST]:PORT`` or ``:PORT``."""
     if "/" in text and "://" not in text:
         return text
-    host, colon, port = text.rpartition(":")
-    is_ipv6 = host.startswith("[") and host.endswith("]")
-    if is_ipv6:
-        host = host[1:-1]
-    elif re.fullmatch("[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%.*)?", host):
+    found = re.fullmatch(r"(?:\[(.+)]|([^:]*)):([0-9]{1,5})", text)
+    if found and int(found[3]) <= 65_535:
+        return found[1] or found[2], int(found[3])
+    host, _, port = text.rpartition(":")
+    if re.fullmatch("[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%.*)?", host):
         raise argparse.ArgumentTypeError(f"write an IPv6 address as [{host}]:{port}")
-    is_port = re.fullmatch("[0-9]{1,5}", port) and int(port) <= 65_535
-    if not colon or not is_port or (":" in host and not is_ipv6):
-        raise argparse.ArgumentTypeError(
-            "expected HOST:PORT, such as 127.0.0.1:9000, with a port up to 65535,"
-            f" or a path such as ./chat.sock, not {text}"
-        )
-    return host, int(port)
+    raise argparse.ArgumentTypeError(
+        "expected HOST:PORT, such as 127.0.0.1:9000, with a port up to 65535,"
+        f" or a path such as ./chat.sock, not {text}"
+    )
 
 
 def _size(text: str) -> int:
@@ -118,45 +112,31 @@ def _seconds(text: str) -> float:
 
 # The commands, and what each one takes
 
-_FLAG = {"action": "store_true"}
-
 _ARGUMENTS: dict[str, dict[str, Any]] = {
     "address": {"type": _address, "help": "HOST:PORT, [IPv6]:PORT or ./path/of/unix.sock"},
-    "message": {
-        "nargs": "*",
-        "default": [],
-        "help": "default: the lines of standard input; write -- before any that begin with -",
-    },
-    "file": {"nargs": "?", "help": "default: standard input"},
+    "message": {"nargs": "*", "default": [], "help": "default: the lines of standard input"},
+    "file": {"nargs": "?", "default": "-", "help": "default: standard input"},
     "path": {"nargs": "+", "type": Path},
     "dir": {"type": Path},
-    "--framer": {
-        "default": "length",
-        "help": f"the wire format: {notation.EXAMPLES} (default: length, and header for files)",
-    },
+    "--framer": {"help": f"{notation.EXAMPLES} (default: length, and header for files)"},
     "--max-size": {"type": _size, "help": "the largest message or file: 65536, 64K, 10MB"},
-    "--echo": {**_FLAG, "help": "send each message back"},
-    "--escape": {**_FLAG, "help": r"messages contain \n, \x02 and other escapes"},
-    "--hex": {**_FLAG, "help": "messages are hexadecimal"},
-    "--reply": {**_FLAG, "help": "print one reply to each message"},
-    "--timeout": {
-        "type": _seconds,
-        "default": 10.0,
-        "help": "how many seconds to wait for a connection or a reply (default: 10)",
-    },
-    "--checksum": {**_FLAG, "help": "send SHA-256 digests as well"},
-    "--overwrite": {**_FLAG, "help": "let the sender replace files in DIR"},
+    "--timeout": {"type": _seconds, "default": 10.0, "help": "seconds to wait for the peer: 10"},
     "--name": {"help": "what to call the copy in DIR (default: DIR is the copy)"},
-    "--minimal": {**_FLAG, "help": "only send_msg, recv_msg, MessageSocket and the formats"},
 }
-
+_FLAGS = {
+    "--echo": "send each message back",
+    "--escape": r"messages contain \n, \x02 and other escapes",
+    "--hex": "messages are hexadecimal",
+    "--reply": "print one reply to each message",
+    "--checksum": "send SHA-256 digests as well",
+    "--overwrite": "let the sender replace files in DIR",
+    "--minimal": "only send_msg, recv_msg, MessageSocket and the formats",
+}
+_SEND = "address message --framer --max-size --escape --hex --reply --timeout"
 _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], None], str]] = {
     "demo": (demo.demo, ""),
     "listen": (commands.listen, "address --framer --max-size --echo"),
-    "send": (
-        commands.send,
-        "address message --framer --max-size --escape --hex --reply --timeout",
-    ),
+    "send": (commands.send, _SEND),
     "inspect": (commands.inspect_file, "file --framer --max-size"),
     "send-file": (commands.send_files, "path address --framer --checksum --timeout"),
     "recv-file": (commands.recv_files, "address dir --framer --max-size --overwrite"),
@@ -180,12 +160,11 @@ def _parser() -> argparse.ArgumentParser:
         command = added.add_parser(
             name, help=title, description=title, epilog=examples, formatter_class=raw
         )
-        for argument in arguments.split():
-            options = _ARGUMENTS[argument]
-            if "action" not in options:
-                options = {**options, "metavar": argument.rpartition("-")[2].upper()}
-            command.add_argument(argument, **options)
         command.set_defaults(run=run, parser=command)
-        if name.endswith("-file"):
-            command.set_defaults(framer="header")
+        for argument in arguments.split():
+            if argument in _FLAGS:
+                command.add_argument(argument, action="store_true", help=_FLAGS[argument])
+            else:
+                metavar = argument.rpartition("-")[2].upper()
+                command.add_argument(argument, metavar=metavar, **_ARGUMENTS[argument])
     return parser

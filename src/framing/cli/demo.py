@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
+from itertools import zip_longest
 from threading import Thread
 from typing import TYPE_CHECKING
 
@@ -12,7 +14,7 @@ from .terminal import show
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 MESSAGES = [b"hello", b"how are you?", b"", b"x" * 200_000, b"bye"]
 _WIDTH = 26
@@ -21,11 +23,11 @@ _WIDTH = 26
 def demo(_: argparse.Namespace) -> None:
     """Show the problem and the solution on this machine."""
     show("Five messages over a TCP connection within this machine.\n")
-    plain = _transfer(socket.socket.sendall, _recv_until_closed)
-    framed = _transfer(send_msg, _recv_msg_until_closed)
+    plain = _transfer(socket.socket.sendall, lambda sock: sock.recv(65_536) or None)
+    framed = _transfer(send_msg, recv_msg)
     show(f"{'sent':<{_WIDTH}}{'sendall, then recv':<{_WIDTH}}send_msg, then recv_msg")
-    for i in range(max(map(len, (MESSAGES, plain, framed)))):
-        columns = [_preview(each[i]) if i < len(each) else "" for each in (MESSAGES, plain, framed)]
+    for row in zip_longest(MESSAGES, plain, framed):
+        columns = ["" if data is None else _preview(data) for data in row]
         show("".join(f"{each:<{_WIDTH}}" for each in columns).rstrip())
     verdict = "the same messages" if framed == MESSAGES else "others: please report this"
     show(
@@ -37,7 +39,7 @@ def demo(_: argparse.Namespace) -> None:
 
 def _transfer(
     send: Callable[[socket.socket, bytes], None],
-    receive: Callable[[socket.socket], Iterator[bytes]],
+    receive: Callable[[socket.socket], bytes | None],
 ) -> list[bytes]:
     """Send all messages over a new connection, and return what is received."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -50,27 +52,18 @@ def _transfer(
             send(client, message)
         client.shutdown(socket.SHUT_WR)
 
+    received = []
     with client, server:
         sender = Thread(target=send_all)
         sender.start()
         # A receiver that is busy for a moment finds several messages waiting.  So does any
         # other one now and then: waiting only makes it happen every time.
         sender.join(timeout=0.2)
-        received = list(receive(server))
+        with suppress(EndOfStreamError):
+            while (data := receive(server)) is not None:
+                received.append(data)
         sender.join()
     return received
-
-
-def _recv_until_closed(sock: socket.socket) -> Iterator[bytes]:
-    return iter(lambda: sock.recv(65_536), b"")
-
-
-def _recv_msg_until_closed(sock: socket.socket) -> Iterator[bytes]:
-    try:
-        while True:
-            yield recv_msg(sock)
-    except EndOfStreamError:
-        return
 
 
 def _preview(data: bytes) -> str:

@@ -6,6 +6,7 @@ It takes time in proportion to the bytes, and holds one message and one chunk at
 from __future__ import annotations
 
 import re
+from codecs import getincrementaldecoder
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,16 +25,11 @@ if TYPE_CHECKING:
 _BYTES_SHOWN = 64
 _BYTES_PER_ROW = 16
 
+_Utf8Decoder = getincrementaldecoder("utf-8")
+
 
 class Found(NamedTuple):
-    """A message.
-
-    Attributes:
-        number: 1 for the first message.
-        offset: Where it starts in the stream, in bytes.
-        size: How many bytes it takes up on the wire.
-        message: The message itself.
-    """
+    """A message: its number, from 1 on; its place and its size in the stream, in bytes."""
 
     number: int
     offset: int
@@ -42,14 +38,9 @@ class Found(NamedTuple):
 
 
 class Broken(NamedTuple):
-    """A bad message.
+    """A bad message: what is wrong with it, and whether more messages may follow.
 
-    Attributes:
-        number: As of a good message.
-        offset: Where it starts in the stream, in bytes.
-        data: The first bytes from there on; empty if the messages behind it can be read.
-        reason: What is wrong with it.
-        recoverable: Whether more messages may follow.
+    If none can, *data* are the first bytes of it.
     """
 
     number: int
@@ -86,10 +77,9 @@ def _next_item(decoder: Decoder[Any], number: int) -> Found | Broken | None:
             size = decoder.last_size
             return Found(number, decoder.offset - size, size, message)
     except FramingError as error:
-        offset = getattr(error, "offset", None)
+        offset = getattr(error, "offset", decoder.offset)
         recoverable = getattr(error, "recoverable", False)
         data = b"" if recoverable else decoder.unread()[:_BYTES_SHOWN]
-        offset = decoder.offset if offset is None else offset
         return Broken(number, offset, data, error.args[0], recoverable)
     return None
 
@@ -101,21 +91,15 @@ HEADING = f"{'number':>8} {'offset':>12} {'size':>10}  message"
 
 def show_item(item: Found | Broken, width: int) -> Iterator[str]:
     """Yield the lines about *item*, with as much of a message as fits into *width* columns."""
-    if isinstance(item, Found):
-        place = f"{item.number:>8} {item.offset:>12} {item.size:>10}  "
-        yield place + preview(item.message, max(16, width - len(place)))
-    elif item.recoverable:
-        yield f"{item.number:>8} {item.offset:>12} {'bad':>10}  {preview(item.reason, width - 34)}"
-    else:
-        yield from _hexadecimal(item.offset, item.data)
-
-
-def _hexadecimal(offset: int, data: bytes) -> Iterator[str]:
-    """Yield lines with *data* in the way that other tools show bytes."""
-    for start in range(0, len(data), _BYTES_PER_ROW):
-        row = data[start : start + _BYTES_PER_ROW]
+    if isinstance(item, Found) or item.recoverable:
+        size, text = item[2:4] if isinstance(item, Found) else ("bad", item.reason)
+        place = f"{item.number:>8} {item.offset:>12} {size:>10}  "
+        yield place + preview(text, max(16, width - len(place)))
+        return
+    for start in range(0, len(item.data), _BYTES_PER_ROW):
+        row = item.data[start : start + _BYTES_PER_ROW]
         text = re.sub("[^ -~]", ".", row.decode("latin-1"))
-        yield f"{'':>8} {offset + start:>12}  {row.hex(' '):<{3 * _BYTES_PER_ROW}} {text}"
+        yield f"{'':>8} {item.offset + start:>12}  {row.hex(' '):<{3 * _BYTES_PER_ROW}} {text}"
 
 
 def preview(message: Any, width: int) -> str:
@@ -138,11 +122,7 @@ def preview(message: Any, width: int) -> str:
 def _text_of(data: bytes) -> str:
     """Return *data* as one line of text; nothing if it is not text, or was cut from text."""
     try:
-        text = data.decode()
-    except UnicodeDecodeError as error:
-        if error.end < len(data) or error.reason != "unexpected end of data":
-            return ""
-        text = data[: error.start].decode()
-    if any(each < " " and each not in "\t\r\n" for each in text):
+        text = _Utf8Decoder().decode(data)  # which leaves out a character that is cut off
+    except UnicodeDecodeError:
         return ""
-    return printable(text)
+    return "" if re.search(r"[\0-\x08\x0b\x0c\x0e-\x1f]", text) else printable(text)

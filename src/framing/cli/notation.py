@@ -8,8 +8,8 @@ is the module it is in and its name: ``myformats:Chat``.
 from __future__ import annotations
 
 import json
-import re
 import sys
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -63,8 +63,10 @@ def parse_framer(text: str, max_size: int | None = None) -> Framer[Any]:
     limit = {} if max_size is None else {"max_size": max_size}
     if text in _FRAMERS_WITHOUT_DETAILS:
         return _FRAMERS_WITHOUT_DETAILS[text](**limit)
+    if kind not in _FRAMERS and colon:
+        return _own_framer(kind, detail, limit)
     if kind not in _FRAMERS:
-        return _own_framer(text, limit)
+        raise ValueError(f"unknown framer {text!r}: expected one of {EXAMPLES}")
     if not detail and (colon or kind == "struct"):
         raise ValueError(f"{kind} needs something after its colon: expected one of {EXAMPLES}")
     if limit and kind == "struct":
@@ -72,13 +74,10 @@ def parse_framer(text: str, max_size: int | None = None) -> Framer[Any]:
     return _FRAMERS[kind](*[detail] * bool(colon), **limit)
 
 
-def _own_framer(text: str, limit: dict[str, int]) -> Framer[Any]:
-    """Return the framer that is called ``module:name``."""
-    if not re.fullmatch(r"[^\W\d][\w.]*:[^\W\d]\w*", text):
-        raise ValueError(f"unknown framer {text!r}: expected one of {EXAMPLES}")
-    module, _, name = text.partition(":")
+def _own_framer(module: str, name: str, limit: dict[str, int]) -> Framer[Any]:
     if "" not in sys.path:  # as the installed command has it
         sys.path.insert(0, "")
+    text = f"{module}:{name}"
     try:
         found: object = getattr(import_module(module), name)
         framer = found(**limit) if isinstance(found, type) else found
@@ -113,35 +112,30 @@ def parse_message(framer: Framer[Any], data: bytes) -> Any:
     Raises:
         ValueError: *data* does not stand for a message.
     """
-    if isinstance(framer, HeaderBodyFramer):
-        return _parse_header(data)
     text = data.decode(errors="surrogateescape")
+    if isinstance(framer, HeaderBodyFramer):
+        if not text.startswith("{"):
+            return HeaderMessage({}, data)
+        header, end = HEADER_DECODER.raw_decode(text)
+        return HeaderMessage(header, as_typed(text[end:].removeprefix(" ")))
     if isinstance(framer, StructFramer):
         return _parse_record(framer, text)
     if isinstance(framer, JsonFramer):
         return json.loads(text)
-    return text if _carries_text(framer, data) else data
-
-
-def _carries_text(framer: Framer[Any], data: bytes) -> bool:
-    """Return whether *framer*, which may be the user's own, takes text rather than bytes."""
-    if isinstance(framer, LineFramer):
-        return True
     try:
-        framer.encode(data)
-    except (TypeError, AttributeError):
-        return True
-    except ValueError:
-        pass
-    return False
+        with suppress(ValueError):  # that is for the caller, who sends it
+            framer.encode(data)
+    except (TypeError, AttributeError):  # it carries text, as a framer of the user's own may
+        return text
+    return data
 
 
-def _parse_header(data: bytes) -> HeaderMessage:
-    if not data.startswith(b"{"):
-        return HeaderMessage({}, data)
-    text = data.decode(errors="surrogateescape")
-    header, end = HEADER_DECODER.raw_decode(text)
-    return HeaderMessage(header, as_typed(text[end:].removeprefix(" ")))
+_VALUES: dict[type, Callable[[str], Any]] = {
+    bytes: as_typed,
+    int: lambda text: int(text, 0),
+    float: float,
+    bool: lambda text: bool(json.loads(text.lower())),
+}
 
 
 def _parse_record(framer: StructFramer, text: str) -> tuple[Any, ...]:
@@ -152,21 +146,6 @@ def _parse_record(framer: StructFramer, text: str) -> tuple[Any, ...]:
             f"{framer.format} takes {len(kinds)} values with commas between them, not {len(values)}"
         )
     return tuple(_VALUES[kind](value.strip()) for kind, value in zip(kinds, values, strict=True))
-
-
-def _to_bool(text: str) -> bool:
-    try:
-        return {"0": False, "false": False, "1": True, "true": True}[text.lower()]
-    except KeyError:
-        raise ValueError(f"expected true or false, not {text!r}") from None
-
-
-_VALUES: dict[type, Callable[[str], Any]] = {
-    bytes: as_typed,
-    int: lambda text: int(text, 0),
-    float: float,
-    bool: _to_bool,
-}
 
 
 def show_message(message: Any) -> str:

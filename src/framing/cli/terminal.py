@@ -12,7 +12,9 @@ from contextlib import suppress
 from importlib import import_module
 from threading import Lock
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any
+
+from ..sockets.reports import name_of
 
 PACKAGE = __name__.removesuffix(".cli.terminal")
 # What the user typed to start it; a vendored copy has no command of its own.
@@ -28,12 +30,8 @@ _printing = Lock()
 
 def show(text: str) -> None:
     """Print a whole line on standard output, from any thread."""
-    if sys.stdout is None:  # it was closed before the program started
-        return
     try:
-        with _printing:
-            sys.stdout.write(text + "\n")
-            sys.stdout.flush()
+        _print(sys.stdout, f"{text}\n")
     except OSError as error:
         # The reader has left, as `| head` does, or the disk is full.  Other threads may be
         # waiting for clients, so exit from here.
@@ -44,11 +42,15 @@ def show(text: str) -> None:
 
 def note(text: str, end: str = "\n") -> None:
     """Print a line on standard error, where it does not mix with messages."""
-    if sys.stderr is None:
-        return
-    with suppress(OSError), _printing:
-        sys.stderr.write(text + end)
-        sys.stderr.flush()
+    with suppress(OSError):
+        _print(sys.stderr, text + end)
+
+
+def _print(stream: Any, text: str) -> None:
+    if stream is not None:  # or else it was closed before the program started
+        with _printing:
+            stream.write(text)
+            stream.flush()
 
 
 def is_terminal(stream: Any) -> bool:
@@ -77,13 +79,7 @@ def printable(text: str) -> str:
 
 def show_address(address: Any) -> str:
     """Return a socket's address as it is written on the command line."""
-    if isinstance(address, str):
-        return printable(address)
-    host, port = address[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-# The progress of a file
+    return printable(address) if isinstance(address, str) else name_of(address)
 
 
 class Progress:
@@ -97,7 +93,7 @@ class Progress:
 
     def __init__(self) -> None:
         self.name: str = ""
-        self._bar: _Bar | None = None
+        self._bar: Any = None
 
     def begin(self, name: str) -> None:
         """End the line of the file before, and begin a file called *name*."""
@@ -107,8 +103,13 @@ class Progress:
     def report(self, done: int, total: int) -> None:
         """Show that *done* bytes of *total* have been sent or received."""
         if self._bar is None and is_terminal(sys.stderr):
-            # A peer may announce a size that is too large for a float.
-            self._bar = _new_bar(printable(self.name), min(total, sys.maxsize))
+            try:
+                bar = import_module("tqdm").tqdm  # an extra, and slow to import
+            except ImportError:
+                bar = _CountingLine
+            size = min(total, sys.maxsize)  # a peer may announce one too large for a float
+            units = {"unit": "B", "unit_scale": True, "unit_divisor": 1024}
+            self._bar = bar(total=size, desc=printable(self.name), **units)
         if self._bar is not None:
             self._bar.update(done - int(self._bar.n))
 
@@ -119,56 +120,30 @@ class Progress:
             self._bar = None
 
 
-class _Bar(Protocol):
-    n: float
-
-    def update(self, n: int) -> object: ...
-    def close(self) -> object: ...
-
-
-def _new_bar(name: str, total: int) -> _Bar:
-    try:
-        tqdm = import_module("tqdm").tqdm  # an extra, and slow to import
-    except ImportError:
-        return _CountingLine(name, total)
-    bar: _Bar = tqdm(total=total, desc=name, unit="B", unit_scale=True, unit_divisor=1024)
-    return bar
-
-
 class _CountingLine:
-    """A line that counts the bytes, for terminals without tqdm."""
+    """What tqdm's bar does, in a line that counts the bytes."""
 
-    def __init__(self, name: str, total: int) -> None:
-        self.n: float = 0
-        self._name = name
-        self._total = total
-        self._start = self._shown = monotonic()
+    def __init__(self, total: int, desc: str, **_: object) -> None:
+        self.n = 0
+        self._name, self._total = desc, _size(total)
+        self._shown = monotonic()
 
     def update(self, n: int) -> None:
         self.n += n
         if monotonic() - self._shown >= 0.1:
-            self._show("\r")
+            self._show()
 
     def close(self) -> None:
         self._show("\n")
 
-    def _show(self, end: str) -> None:
+    def _show(self, end: str = "") -> None:
         self._shown = monotonic()
-        rate = show_size(self.n / max(self._shown - self._start, 0.001))
-        count = f"{show_size(self.n)} of {show_size(self._total)}"
-        note(f"\r{self._name}: {count}, {rate}/s   ", end)
+        note(f"\r{self._name}: {_size(self.n)} of {self._total}   ", end)
 
 
-def show_size(size: float) -> str:
-    """Return a number of bytes in words.
-
-    >>> show_size(999), show_size(3 * 1024 * 1024)
-    ('999 bytes', '3.0 MiB')
-    """
-    if size < 1024:
-        return f"{size:.0f} bytes"
-    for unit in ("KiB", "MiB", "GiB"):
-        size /= 1024
+def _size(size: float) -> str:
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
         if size < 1024:
             return f"{size:.1f} {unit}"
-    return f"{size / 1024:.1f} TiB"
+        size /= 1024
+    return f"{size:.1f} TiB"
