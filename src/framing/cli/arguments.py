@@ -118,9 +118,9 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     "file": {"nargs": "?", "default": "-", "help": "default: standard input"},
     "path": {"nargs": "+", "type": Path},
     "dir": {"type": Path},
-    "--framer": {"help": f"{notation.EXAMPLES} (default: length, and header for files)"},
+    "--framer": {"help": f"the format: {notation.EXAMPLES} (default: length; header for files)"},
     "--max-size": {"type": _size, "help": "the largest message or file: 65536, 64K, 10MB"},
-    "--timeout": {"type": _seconds, "default": 10.0, "help": "seconds to wait for the peer: 10"},
+    "--timeout": {"type": _seconds, "default": 10.0, "help": "seconds to wait (default: 10)"},
     "--name": {"help": "what to call the copy in DIR (default: DIR is the copy)"},
 }
 _FLAGS = {

@@ -86,7 +86,7 @@ def send_file(
         ValueError: *file* is not a regular file and cannot seek, or has no name; or the socket
             is non-blocking; or the size of the body has the key of a file's name or digest.
     """
-    channel, framer = _opened(conn, framer)
+    channel, framer, _ = _opened(conn, framer)
     with _source(file) as source:
         size = _size_of(source)
         header = {framer.name_key: _sent_name(file, name), framer.size_key: size}
@@ -98,7 +98,7 @@ def send_file(
             if isinstance(conn, MessageSocket):
                 channel_of(conn)  # it may have been finished while this call waited
             _flush(channel)
-            _send(channel, head, source, size, progress or _nothing)
+            _send(channel, head, source, size, progress or _report_nothing)
 
         channel.sending.run(_deadline(channel), send)
         source.seek(size)
@@ -160,13 +160,13 @@ def recv_file(
         ValueError: The socket is non-blocking; or *max_size* is negative; or the size of the
             body has the key of a file's name or digest.
     """
-    channel, framer = _opened(conn, framer)
+    channel, framer, lend = _opened(conn, framer)
     limit = None if max_size is None else check_limit("max_size", max_size)
     if not stat.S_ISDIR(os.stat(directory).st_mode):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory))
 
     def receive(decoder: Decoder[HeaderMessage]) -> Path:
-        (header, size), offset = _take_head(channel, decoder, framer)
+        header, size, offset = _take_head(channel, decoder, framer)
         given = name if isinstance(name, str) else header[framer.name_key]
         if not isinstance(name, str) and (reason := why_refused(given)):
             raise BadMessageError(_bad_name(given, reason), offset=offset)
@@ -179,10 +179,12 @@ def recv_file(
         expected, digest = header.get("sha256"), hashlib.sha256()
 
         def write(file: io.FileIO) -> None:
-            for piece in _body(channel, decoder, progress or _nothing):
-                _write_all(file, piece)
+            for piece in _body(channel, decoder, progress or _report_nothing):
                 if expected is not None:
                     digest.update(piece)
+                written = 0
+                while written < len(piece):  # the system may take less at a time
+                    written += file.write(piece[written:])
             if expected is not None and str(expected).lower() != digest.hexdigest():
                 found = f"{shortened(repr(expected))}, not {digest.hexdigest()}"
                 raise BadMessageError(f"expected the SHA-256 digest {found}", offset=offset)
@@ -191,20 +193,18 @@ def recv_file(
         write_new_file(path, write, overwrite=overwrite)
         return path
 
-    if isinstance(conn, MessageSocket):
-        lend = partial(lend_decoder, conn, receive)
-    else:
-        lend = partial(beside(conn).lend_decoder, framer, receive)
-    return channel.receiving.run(_deadline(channel), lend)
+    return channel.receiving.run(_deadline(channel), lend, receive)
 
 
 # The connection
 
 
-def _opened(conn: Connection, framer: Framer[HeaderMessage]) -> tuple[Channel, HeaderBodyFramer]:
-    """Return what carries the bytes of *conn*, and the format of its headers."""
+def _opened(
+    conn: Connection, framer: Framer[HeaderMessage]
+) -> tuple[Channel, HeaderBodyFramer, Callable[..., Path]]:
+    """Return what carries the bytes of *conn*, its format, and what lends its decoder."""
     if isinstance(conn, MessageSocket):
-        channel = channel_of(conn)
+        channel, lend = channel_of(conn), partial(lend_decoder, conn)
         if framer not in (_DEFAULT, conn.framer):
             raise ValueError(f"this MessageSocket has a format already: {conn.framer!r}")
         framer = conn.framer
@@ -212,6 +212,7 @@ def _opened(conn: Connection, framer: Framer[HeaderMessage]) -> tuple[Channel, H
         state = beside(conn)
         check_is_connected(conn)
         channel = Channel(conn, (state.receiving, state.sending))
+        lend = partial(state.lend_decoder, framer)
     else:
         raise refuse(conn)
     if not isinstance(framer, HeaderBodyFramer):
@@ -222,7 +223,7 @@ def _opened(conn: Connection, framer: Framer[HeaderMessage]) -> tuple[Channel, H
         )
     if channel.own_timeout() == 0:
         raise ValueError("expected a socket that blocks or has a timeout, not a non-blocking one")
-    return channel, framer
+    return channel, framer, lend
 
 
 def _deadline(channel: Channel) -> Deadline:
@@ -230,8 +231,7 @@ def _deadline(channel: Channel) -> Deadline:
     return Deadline(None, channel.own_timeout())
 
 
-def _nothing(done: int, total: int) -> None:
-    """Report no progress."""
+def _report_nothing(done: int, total: int) -> None: ...
 
 
 # The file that is sent
@@ -273,10 +273,11 @@ def _descriptor(source: Any) -> int | None:
 
 
 def _sent_name(file: Any, name: str | None) -> str:
-    path = getattr(file, "name", file) if name is None else name
-    if not isinstance(path, (str, os.PathLike)):
-        raise ValueError(f"this {type(file).__name__} has no name: add name='...'")
-    name = Path(path).name if name is None else name
+    if name is None:
+        path = getattr(file, "name", file)
+        if not isinstance(path, (str, os.PathLike)):
+            raise ValueError(f"this {type(file).__name__} has no name: add name='...'")
+        name = Path(path).name
     if reason := why_refused(name):
         raise EncodeError(_bad_name(name, reason))
     return name
@@ -298,25 +299,21 @@ def _send(
     channel: Channel, head: bytes, source: BinaryIO, size: int, progress: Callable[..., object]
 ) -> None:
     """Send a file, for the call that has the turn.  If it is cut off, nothing can follow it."""
-    turn, sent = channel.sending, 0
-    progress(sent, size)
-    has_begun = True  # as far as is known, whenever this is interrupted
+    progress(0, size)
+    sent = None  # so far; None until the header is out
     try:
-        try:
-            channel.send((head,), _deadline(channel), begins=True)
-        except OSError as error:
-            # No byte went out; but TLS that waits by itself may have sent some.
-            is_unsure = not channel.is_owned and hasattr(channel.sock, "unwrap")
-            has_begun = is_unsure or not is_own(error)
-            raise
+        channel.send((head,), _deadline(channel), begins=True)
+        sent = 0
         _flush(channel)
         for sent in _send_body(channel, source, size):
             progress(sent, size)
         if sent < size:
             raise _changed(size, f"there are {sent}")
-    except BaseException:
-        if has_begun and (sent < size or channel.unsent):
-            turn.is_moving = True  # which no call may follow
+    except BaseException as error:
+        # An error of the first call says that no byte went out, unless it is TLS's that waits.
+        is_known = sent is None and (channel.is_owned or not hasattr(channel.sock, "unwrap"))
+        if (sent != size or channel.unsent) and not (is_known and is_own(error)):
+            channel.sending.is_moving = True  # which no call may follow
             channel.unsent = ()
         raise
 
@@ -372,11 +369,11 @@ class _HeadFramer(Framer["Head"]):
 
 def _take_head(
     channel: Channel, decoder: Decoder[HeaderMessage], framer: HeaderBodyFramer
-) -> tuple[Head, int]:
-    """Receive the head of a file, and leave its body for the decoder to discard.
+) -> tuple[dict[str, Any], int, int]:
+    """Receive the header of a file, and leave its body for the decoder to discard.
 
     Returns:
-        The head, and where it starts in the stream.
+        The header, the size of the body, and where the header starts in the stream.
 
     Raises:
         DecodeError: The next message is not a file.  It stays.
@@ -392,22 +389,20 @@ def _take_head(
                 break
             channel.receive(heads, min(heads.bytes_needed, _PIECE), _deadline(channel))
         turn.is_moving = True
-        head = next(heads.ready)
-        is_file = framer.name_key in head[0]
-        if not is_file:
-            heads.untake(head)
+        header, size = next(heads.ready)
+        if framer.name_key not in header:
+            heads.untake((header, size))
+            turn.is_moving = False
+            keys = shortened(", ".join(map(repr, header)), 120)
+            text = f"expected a file, with the key {framer.name_key!r} in its header, not {keys}"
+            raise DecodeError(text, offset=offset)
     finally:
         was_moving, turn.is_moving = turn.is_moving, True
         decoder.switch(framer)
         turn.is_moving = was_moving
-    if is_file:
-        decoder.expect_body(head[1], offset)
+    decoder.expect_body(size, offset)
     turn.is_moving = False
-    if not is_file:
-        keys = shortened(", ".join(map(repr, head[0])), 120)
-        text = f"expected a file, with the key {framer.name_key!r} in its header, not {keys}"
-        raise DecodeError(text, offset=offset)
-    return head, offset
+    return header, size, offset
 
 
 def _body(
@@ -426,9 +421,3 @@ def _body(
             decoder.decode()  # raises the error for the end of the stream
         yield view[:count]
         progress(size - decoder.rest, size)
-
-
-def _write_all(file: io.FileIO, data: memoryview) -> None:
-    """Write all of *data*: the system may take less at a time."""
-    while data:
-        data = data[file.write(data) :]
