@@ -59,10 +59,7 @@ def inspect(chunks: Iterable[bytes], framer: Framer[Any]) -> Iterator[Found | Br
     decoder.decode_singly()
     number = 1
     for chunk in chain(chunks, (None,)):
-        if chunk is None:
-            decoder.feed_eof()
-        else:
-            decoder.feed(chunk)
+        decoder.feed_eof() if chunk is None else decoder.feed(chunk)
         while (item := _next_item(decoder, number)) is not None:
             yield item
             if isinstance(item, Broken) and not item.recoverable:

@@ -72,14 +72,9 @@ def _move_to_free(temporary: str, path: Path) -> None:
         if isinstance(error, OSError) and error.errno not in _CANNOT_LINK:
             raise
         # Without hard links: take the name first, then replace the file that holds it.
-        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
-        taken: list[int] = []
+        os.close(os.open(str(path), os.O_CREAT | os.O_EXCL | os.O_WRONLY))
         try:
-            # One step for a signal handler: if the name is taken, that is known.
-            taken.extend(map(os.open, (str(path),), (flags,)))
-            os.close(taken[0])
             os.replace(temporary, path)
         except BaseException:
-            if taken:
-                path.unlink()
+            path.unlink()
             raise
