@@ -82,8 +82,8 @@ def _own_framer(module: str, name: str, limit: dict[str, int]) -> Framer[Any]:
         found: object = getattr(import_module(module), name)
         framer = found(**limit) if isinstance(found, type) else found
     except Exception as error:
-        kind = type(error).__name__
-        raise ValueError(f"unknown framer {text!r}: {kind}: {error}") from None
+        why = f"{type(error).__name__}: {error}"
+        raise ValueError(f"unknown framer {text!r} ({why}): expected one of {EXAMPLES}") from None
     if not isinstance(framer, Framer):
         raise ValueError(f"{text} is not a Framer, nor a class of them, but {found!r:.80}")
     if limit and framer is found:
