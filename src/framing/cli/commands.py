@@ -13,6 +13,7 @@ import socket
 import stat
 import sys
 from contextlib import closing, contextmanager, nullcontext, suppress
+from itertools import count
 from select import select
 from threading import Thread
 from time import monotonic
@@ -45,6 +46,8 @@ _REFUSE_TIMEOUT = 5.0
 _READ_SIZE = 64 * 1024
 # How wide lines are that do not go to a terminal.
 _WIDTH = 120
+
+_numbers = count(1)
 
 
 # listen
@@ -87,7 +90,7 @@ def _name_of(sock: socket.socket) -> str:
     address = ""
     with suppress(OSError):  # the client may have left
         address = sock.getpeername()
-    return show_address(address or f"client {sock.fileno()}")
+    return show_address(address or f"client {next(_numbers)}")
 
 
 def _server(handle: Callable[[MessageSocket[Any]], object], options: argparse.Namespace) -> Server:
