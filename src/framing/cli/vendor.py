@@ -12,6 +12,7 @@ import keyword
 import shutil
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from .. import __version__
@@ -53,11 +54,15 @@ def vendor(options: argparse.Namespace) -> None:
         f"To replace it by a newer version: framing {' '.join(sys.argv[1:])}\n"
         f"That works as long as nobody changes it: SHA-256 {_digest(files)}\n"
     )
-    if target.exists():
-        _remove_unchanged(target)
-    for path, data in {**files, _NOTE: note.encode()}.items():
-        (target / path).parent.mkdir(parents=True, exist_ok=True)
-        (target / path).write_bytes(data)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".framing-", dir=target.parent) as folder:
+        fresh = Path(folder, name)
+        for path, data in {**files, _NOTE: note.encode()}.items():
+            (fresh / path).parent.mkdir(parents=True, exist_ok=True)
+            (fresh / path).write_bytes(data)
+        if target.exists():
+            _remove_unchanged(target)
+        fresh.rename(target)  # when all of it is there
     sources = [data for path, data in files.items() if path.endswith(".py")]
     lines = sum(len(data.splitlines()) for data in sources)
     show(f"{target}: framing {__version__}, {len(sources)} modules, {lines} lines")
