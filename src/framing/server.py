@@ -18,8 +18,7 @@ was lost.  If you have a server of the standard library's ``socketserver``, use
 from __future__ import annotations
 
 import socket
-from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
+from contextlib import suppress
 from inspect import iscoroutinefunction
 from queue import Empty, SimpleQueue
 from socketserver import BaseRequestHandler
@@ -29,15 +28,16 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from .formats.length_prefix import LengthPrefixFramer
 from .framer import Framer, check_is_framer
-from .sockets.beside import beside
 from .sockets.listener import check_is_for_servers, open_listener
-from .sockets.message_socket import MessageSocket
+from .sockets.message_socket import MessageSocket, channel_of
 from .sockets.reports import name_of, open_log, report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from socketserver import BaseServer
     from ssl import SSLContext
+
+    from .sockets.channel import Channel
 
 __all__ = ["MessageRequestHandler", "Server", "serve"]
 
@@ -159,7 +159,7 @@ class _Client(Thread):
 
     def __init__(self, server: Server, sock: socket.socket, address: object) -> None:
         self._server, self._sock, self._who = server, sock, name_of(address)
-        self._conn: MessageSocket[Any] | None = None
+        self._channel: Channel | None = None
         self._is_over = False
         super().__init__(name=f"{__package__} {self._who}", daemon=True)
 
@@ -167,15 +167,18 @@ class _Client(Thread):
         try:
             self._talk()
         except Exception as error:
-            conn = self._conn  # before there is one, the client is to blame for all errors
-            sources = (self,) if conn is None else (conn._channel, conn._decoder)
-            report(_log, self._who, error, *sources)
+            report(_log, self._who, error, *self._sources())
         finally:
             self.leave()
 
+    def _sources(self) -> tuple[object, ...]:
+        """Return what an error comes from if the client is to blame for it."""
+        channel = self._channel
+        return (self,) if channel is None else (channel, channel.receiving, channel.sending)
+
     def leave(self) -> None:
         """Give the place to another client."""
-        if self._conn is None:  # or else it is closed, or the handler's
+        if self._channel is None:  # or else it is closed, or the handler's
             self._sock.close()
         self._server._clients.discard(self)
         self._server._places.put(None)
@@ -188,42 +191,29 @@ class _Client(Thread):
                 self._sock, server_side=True, do_handshake_on_connect=False
             )
             tls.do_handshake()
-        with _connection(self._sock, server._framer, server._timeout) as self._conn:
-            server._handler(self._conn)
+        with _connection(self._sock, server._framer, server._timeout) as conn:
+            self._channel = channel_of(conn)
+            server._handler(conn)
             self._is_over = True
 
     def wake(self) -> None:
         """End the connection, whatever its handler waits for."""
         if self._is_over:
             return  # the last bytes may still go out
-        if self._conn is not None:
-            self._conn._channel.is_closed = True
+        if self._channel is not None:
+            self._channel.is_closed = True
         with suppress(OSError):
             # Not the socket's own method: TLS would continue in plain text after it.
             socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
 
 
-@contextmanager
-def _connection(
-    sock: socket.socket, framer: Framer[M], timeout: float | None
-) -> Iterator[MessageSocket[M]]:
-    """Close the connection at the end, in whatever format it is by then, unless it is detached."""
+def _connection(sock: socket.socket, framer: Framer[M], timeout: float | None) -> MessageSocket[M]:
     conn = MessageSocket(sock, framer)
     if sock.family in {socket.AF_INET, socket.AF_INET6}:
         # Let no answer wait for the peer's acknowledgement of the one before.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.settimeout(timeout)
-    with ExitStack() as stack:
-        stack.push(partial(_close, conn))
-        yield conn
-
-
-def _close(conn: MessageSocket[Any], *error: Any) -> None:
-    sock = conn.sock
-    if sock.fileno() >= 0 and beside(sock).sending.refusal is not None:  # or else it is detached
-        latest: MessageSocket[Any] = object.__new__(MessageSocket)
-        latest._take_up(conn._channel, conn.framer.decoder())
-        latest.__exit__(*error)
+    return conn
 
 
 @overload
