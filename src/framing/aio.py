@@ -282,6 +282,7 @@ class MessageStream(Generic[M]):
 
     def __init__(self, link: Any, framer: Framer[M]) -> None:
         self._link: Any = link
+        self._connection: _Connection | None = link  # until it is closed
         self.framer: Framer[M] = framer
         self._ready: Iterator[M] = _NOTHING
 
@@ -415,7 +416,7 @@ class MessageStream(Generic[M]):
     def switch(self, framer: Framer[N]) -> MessageStream[N]:
         """Return the same connection in another format, from the next message on.
 
-        This object is finished then: all its methods raise.
+        This object is finished then: all its methods raise, but to close it closes the connection.
         """
         check_is_framer(framer)
         self._link.decoder.switch(framer)
@@ -430,17 +431,18 @@ class MessageStream(Generic[M]):
         Raises:
             OSError: The unsent bytes could not be sent.  The connection is closed all the same.
         """
-        link = self._finish(OSError(errno.EBADF, "this MessageStream is closed"))
-        if isinstance(link, _Connection):
-            await link.close()
+        self._finish(OSError(errno.EBADF, "this MessageStream is closed"))
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
 
     async def __aenter__(self) -> MessageStream[M]:
         return self
 
     async def __aexit__(self, kind: object, *_: object) -> None:
         """Close the connection; without waiting, if the block was left by an exception."""
-        if kind is not None and isinstance(self._link, _Connection):
-            self._link.abort()
+        if kind is not None and self._connection is not None:
+            self._connection.abort()
         await self.aclose()
 
     def _finish(self, error: OSError) -> Any:
