@@ -1,25 +1,37 @@
 """What each wire format says about a stream, in a few lines that share nothing with the library.
 
 A specification looks at all bytes of a stream at once, from the start of a message on, and says
-whether that message is whole, bad, or still missing something.
+whether that message is whole, bad, or still missing something.  Of the framer it knows its options.
 """
 
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from framing import (
     BadMessageError,
+    CodecFramer,
     DecodeError,
+    DelimiterFramer,
+    Framer,
     FramingError,
+    HeaderBodyFramer,
     IncompleteMessageError,
+    JsonFramer,
+    LengthPrefixFramer,
+    LineFramer,
     MessageTooLargeError,
+    NetstringFramer,
+    StructFramer,
+    VarintFramer,
 )
 
-MUCH = 16 * 1024 * 1024
+from . import netstring as own
+from .authors import AnyOfFramer, MarkedFramer
 
 
 class Whole(NamedTuple):
@@ -51,26 +63,20 @@ Specification: TypeAlias = Callable[[bytes, bool], Verdict]
 """Given the bytes from the start of a message on, and whether the stream ends after them."""
 
 
-def length_prefix(
-    width: int,
-    order: Literal["big", "little"],
-    limit: int,
-    *,
-    signed: bool = False,
-    counts_itself: bool = False,
-    skip: bool = False,
-) -> Specification:
+def length_prefix(framer: LengthPrefixFramer) -> Specification:
+    width = struct.calcsize(framer.format)
+
     def read(data: bytes, _end: bool) -> Verdict:
         if len(data) < width:
             return Missing(width - len(data))
-        length = int.from_bytes(data[:width], order, signed=signed)
-        size = length - width if counts_itself else length
+        (length,) = struct.unpack(framer.format, data[:width])
+        size = length - width * framer.includes_prefix
         if size < 0:
             return Bad()
         missing = Missing(width + size - len(data), width + size)
-        if size > limit:
+        if size > framer.max_size:
             rest = missing if missing.needed > 0 else width + size
-            return TooLarge(size, limit, rest if skip else None)
+            return TooLarge(size, framer.max_size, rest if framer.oversize == "skip" else None)
         if missing.needed > 0:
             return missing
         return Whole(data[width : width + size], width + size)
@@ -78,28 +84,31 @@ def length_prefix(
     return read
 
 
-def delimiter(
-    *marks: bytes, limit: int = MUCH, emit: bool = False, skip: bool = False
-) -> Specification:
-    """The first of *marks* counts, and of those that begin at one place the longest."""
+def delimiters(framer: Any) -> Specification:
+    """The first delimiter counts, and of those that begin at one place the longest."""
+    marks = getattr(framer, "delimiters", ()) or (framer.delimiter,)
+    emits = getattr(framer, "or_end", False) or getattr(framer, "final", "") == "emit"
+    skips = getattr(framer, "oversize", "") == "skip"
 
     def read(data: bytes, end: bool) -> Verdict:
-        place, mark = first_of(marks, data, end=end)
-        is_ended = bool(mark) or (end and emit)
+        place, mark = _first_of(marks, data, end=end)
+        is_ended = bool(mark) or (end and emits)
         if not is_ended:
-            place, _ = first_of(marks, data, end=False)
+            place, _ = _first_of(marks, data, end=False)
         is_there = any(each in data for each in marks)  # and one byte more decides which it is
-        needed = 1 if is_there else min(len(each) - begun_of(data, each) for each in marks)
+        needed = 1 if is_there else min(len(each) - _begun_of(data, each) for each in marks)
         missing = Missing(needed)
         size = place + len(mark)
-        if place > limit:
-            return TooLarge(None, limit, (size if is_ended else missing) if skip else None)
+        if place > framer.max_size:
+            return TooLarge(
+                None, framer.max_size, (size if is_ended else missing) if skips else None
+            )
         return Whole(data[:place], size) if is_ended else missing
 
     return read
 
 
-def first_of(marks: tuple[bytes, ...], data: bytes, *, end: bool) -> tuple[int, bytes]:
+def _first_of(marks: tuple[bytes, ...], data: bytes, *, end: bool) -> tuple[int, bytes]:
     """Return where the first mark begins, or may begin, and that mark if it is there."""
     for place in range(len(data)):
         here = data[place:]
@@ -110,27 +119,25 @@ def first_of(marks: tuple[bytes, ...], data: bytes, *, end: bool) -> tuple[int, 
     return len(data), b""
 
 
-def begun_of(data: bytes, mark: bytes) -> int:
+def _begun_of(data: bytes, mark: bytes) -> int:
     """Return how much of *mark* the last bytes of *data* may be, but not all of it."""
     return max(size for size in range(len(mark)) if data.endswith(mark[:size]))
 
 
-def lines(
-    encoding: str, limit: int = MUCH, *, errors: str = "strict", skip: bool = False
-) -> Specification:
+def lines(framer: LineFramer) -> Specification:
     def read(data: bytes, end: bool) -> Verdict:
         line, mark, _ = data.partition(b"\n")
         text = line[:-1] if line[-1:] == b"\r" and (mark or not end) else line
         is_ended = mark or end
-        if len(text) > limit:
+        if len(text) > framer.max_size:
             rest = len(line + mark) if is_ended else Missing(1)
-            return TooLarge(None, limit, rest if skip else None)
+            return TooLarge(None, framer.max_size, rest if framer.oversize == "skip" else None)
         return Whole(text, len(line + mark)) if is_ended else Missing(1)
 
-    return decoded(read, lambda text: text.decode(encoding, errors))
+    return _decoded(read, lambda text: text.decode(framer.encoding, framer.errors))
 
 
-def decoded(specification: Specification, decode: Callable[[Any], Any]) -> Specification:
+def _decoded(specification: Specification, decode: Callable[[Any], Any]) -> Specification:
     """A message that cannot be decoded costs that message alone."""
 
     def read(data: bytes, end: bool) -> Verdict:
@@ -145,7 +152,12 @@ def decoded(specification: Specification, decode: Callable[[Any], Any]) -> Speci
     return read
 
 
-def json_of_brackets_and_ones(text: str) -> Any:
+def codec(framer: CodecFramer[Any]) -> Specification:
+    decode = _json_of_brackets_and_ones if isinstance(framer, JsonFramer) else int
+    return _decoded(specification_of(framer.framer), decode)
+
+
+def _json_of_brackets_and_ones(text: str) -> Any:
     parts = re.fullmatch(r"(\[*)(1*)(\]*)", text)
     if not parts or not text or len(parts[1]) != len(parts[3]):
         raise ValueError
@@ -155,15 +167,16 @@ def json_of_brackets_and_ones(text: str) -> Any:
     return values.pop()
 
 
-def header_body(limit: int, header_limit: int) -> Specification:
+def header_body(framer: HeaderBodyFramer) -> Specification:
     """A header behind one byte; of all JSON, the objects that ``test_exhaustive`` can write."""
+    most, limit = framer.max_header_size, framer.max_size
 
     def read(data: bytes, _end: bool) -> Verdict:  # noqa: PLR0911  # one each for a verdict
         if not data:
             return Missing(1)
         length = data[0]
-        if length > header_limit:
-            return TooLarge(length, header_limit)
+        if length > most:
+            return TooLarge(length, most)
         if len(data) < 1 + length:
             return Missing(1 + length - len(data))
         header = re.fullmatch(rb'\n*\{"":([0-9])\}\n*', data[1 : 1 + length])
@@ -180,13 +193,19 @@ def header_body(limit: int, header_limit: int) -> Specification:
     return read
 
 
-def record_of_u16_and_i8(data: bytes, _end: bool) -> Verdict:
-    if len(data) < 3:
-        return Missing(3 - len(data), 3)
-    return Whole((256 * data[0] + data[1], data[2] - 256 * (data[2] > 127)), 3)
+def record_of_u16_and_i8(_framer: StructFramer) -> Specification:
+    def read(data: bytes, _end: bool) -> Verdict:
+        if len(data) < 3:
+            return Missing(3 - len(data), 3)
+        return Whole((256 * data[0] + data[1], data[2] - 256 * (data[2] > 127)), 3)
+
+    return read
 
 
-def netstring(limit: int, most_digits: int = 20) -> Specification:
+def netstring(framer: NetstringFramer | own.NetstringFramer) -> Specification:
+    limit = framer.max_size
+    most_digits = 20 if isinstance(framer, NetstringFramer) else len(str(limit))
+
     def read(data: bytes, _end: bool) -> Verdict:  # noqa: PLR0911
         digits, colon, rest = data.partition(b":")
         if len(digits) > most_digits:
@@ -207,15 +226,15 @@ def netstring(limit: int, most_digits: int = 20) -> Specification:
     return read
 
 
-def varint(limit: int) -> Specification:
+def varint(framer: VarintFramer) -> Specification:
     def read(data: bytes, _end: bool) -> Verdict:
         field = re.match(rb"[\x80-\xff]{0,9}[\0-\x7f]", data)
         if not field:
             return Bad() if len(data) > 9 else Missing(1)
         size = sum((byte & 127) << 7 * place for place, byte in enumerate(field[0]))
         missing = field.end() + size - len(data)
-        if size > limit:
-            return TooLarge(size, limit)
+        if size > framer.max_size:
+            return TooLarge(size, framer.max_size)
         if missing > 0:
             return Missing(missing, field.end() + size)
         return Whole(data[field.end() :][:size], field.end() + size)
@@ -223,11 +242,11 @@ def varint(limit: int) -> Specification:
     return read
 
 
-def marked(limit: int) -> Specification:
+def marked(framer: MarkedFramer) -> Specification:
     """A mark of 1, the size, the payload, and the sum of its bytes; anything else is skipped."""
 
     def read(data: bytes, _end: bool) -> Verdict:
-        if data[:1] not in {b"", b"\1"} or (len(data) > 1 and data[1] > limit):
+        if data[:1] not in {b"", b"\1"} or (len(data) > 1 and data[1] > framer.max_size):
             return Skipped(1)
         if len(data) < 2:
             return Missing(1)
@@ -238,6 +257,26 @@ def marked(limit: int) -> Specification:
         return Whole(payload, size) if check == sum(payload) % 256 else Skipped(1)
 
     return read
+
+
+SPECIFICATIONS: dict[type, Callable[[Any], Specification]] = {
+    LengthPrefixFramer: length_prefix,
+    DelimiterFramer: delimiters,
+    AnyOfFramer: delimiters,
+    LineFramer: lines,
+    CodecFramer: codec,
+    JsonFramer: codec,
+    HeaderBodyFramer: header_body,
+    StructFramer: record_of_u16_and_i8,
+    NetstringFramer: netstring,
+    own.NetstringFramer: netstring,
+    VarintFramer: varint,
+    MarkedFramer: marked,
+}
+
+
+def specification_of(framer: Framer[Any]) -> Specification:
+    return SPECIFICATIONS[type(framer)](framer)
 
 
 @dataclass
@@ -263,6 +302,10 @@ class Expected:
     @property
     def is_refused(self) -> bool:
         return isinstance(self.error, DecodeError)
+
+    @property
+    def all(self) -> list[Any]:
+        return self.items + [self.error] * (self.error is not None)
 
 
 def expected(specification: Specification, data: bytes, *, end: bool) -> Expected:

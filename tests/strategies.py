@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import struct
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import pairwise
@@ -40,39 +42,39 @@ M = TypeVar("M")
 
 @dataclass(frozen=True, eq=False)
 class Format(Generic[M]):
-    """A framer, messages to try on it, and what they are when they come back."""
+    """A framer, and messages and streams to try on it.
+
+    Attributes:
+        framer: The wire format.
+        candidates: Messages; those that the framer refuses are left out.
+        pieces: What ``test_exhaustive`` makes all short streams of, mostly single bytes: those
+            that mean something to the format, and one that does not.
+        longest: How many of them a stream has at most.
+        received: What a message is when it comes back.
+    """
 
     framer: Framer[M]
     candidates: SearchStrategy[M]
+    pieces: bytes | list[bytes] = b""
+    longest: int = 0
     received: Callable[[M], M] = lambda message: message
 
     @cached_property
     def messages(self) -> SearchStrategy[M]:
         """The candidates that the framer accepts."""
-        return self.candidates.filter(self.accepts)
-
-    def accepts(self, message: M) -> bool:
-        try:
-            self.framer.encode(message)
-        except EncodeError:
-            return False
-        return True
+        return self.candidates.filter(lambda message: carries(self.framer, message))
 
     @property
     def ends_with_the_stream(self) -> bool:
         """Whether the end of the stream may end a message, as it ends a line."""
-        framer = innermost(self.framer)
-        return isinstance(framer, LineFramer) or getattr(framer, "final", "") == "emit"
+        framer = self.framer
+        while isinstance(framer, CodecFramer):
+            framer = framer.framer
+        is_emitted = getattr(framer, "final", "") == "emit"
+        return isinstance(framer, LineFramer | AnyOfFramer) or is_emitted
 
     def __repr__(self) -> str:
         return re.sub(" at 0x[0-9A-Fa-f]+", "", repr(self.framer))  # of a function
-
-
-def innermost(framer: Framer[Any]) -> Framer[Any]:
-    """Return the format that finds the boundaries."""
-    while isinstance(framer, CodecFramer):
-        framer = framer.framer
-    return framer
 
 
 def samples(format: Format[Any]) -> list[Any]:
@@ -81,25 +83,34 @@ def samples(format: Format[Any]) -> list[Any]:
         *(b"hello", b"", b"a", b"x" * 200),
         *("hello", "", "a", "漢字" * 2, "x" * 200),
         *(HeaderMessage({"id": 7}, b"hello"), HeaderMessage({}, b"")),
-        *((7, b"alice", 1), (200,), (1.5, 2.5, True, b"c"), (b"pascal"[:5], -5)),
+        *((7, -1), (1.5, 2.5, True, b"c"), (b"alice", b"pascal"[:5], -5)),
         *(5, -(10**18), {"漢": [1, 2.5, None, {}]}, []),
     ]
-    return [each for each in kinds if _carries(format, each)]
+    return [each for each in kinds if carries(format.framer, each)]
 
 
-def longest_message(format: Format[Any], size: int) -> Any:
-    """Return a message for *format* with a payload of *size* bytes."""
+def longest_message(framer: Framer[Any], size: int) -> Any:
+    """Return a message for *framer* with a payload of *size* bytes."""
     text = "x" * size
     kinds: list[Any] = [text.encode(), text, text[2:], HeaderMessage({}, text.encode())]
-    return next(each for each in kinds if _carries(format, each))
+    return next(each for each in kinds if carries(framer, each))
 
 
-def _carries(format: Format[Any], message: Any) -> bool:
-    """Return whether *message*, of any type, is one for *format*."""
-    try:
-        return format.accepts(message)
-    except TypeError:
-        return False
+def with_limit(framer: Framer[Any], max_size: int) -> Framer[Any]:
+    """Return the same format with another limit, if it has one."""
+    names = inspect.signature(type(framer)).parameters
+    if "max_size" not in names:
+        return framer
+    options = {name: getattr(framer, name) for name in names}
+    return type(framer)(**options | {"max_size": max_size})
+
+
+def carries(framer: Framer[Any], message: Any) -> bool:
+    """Return whether *message*, of any type, is one for *framer*."""
+    with suppress(EncodeError, TypeError):
+        framer.encode(message)
+        return True
+    return False
 
 
 # Messages
@@ -118,6 +129,7 @@ payloads = st.one_of(
     st.lists(st.sampled_from(INTERESTING), max_size=8).map(b"".join),
     st.builds(repeated, st.binary(min_size=1, max_size=5), st.integers(250, 300)),
 )
+short = st.binary(max_size=2) | st.sampled_from([b"", b"a", b"b", b"\n", b"abc", b"x" * 9])
 texts = st.one_of(
     st.text(max_size=12),
     st.text(alphabet="a\r\v\u2028é漢", max_size=8),
@@ -128,9 +140,7 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
     max_leaves=6,
 )
-headers = st.dictionaries(
-    st.text(max_size=6).filter(lambda key: key not in {"size", "n"}), json_values
-)
+headers = st.dictionaries(st.text(max_size=6).filter(lambda key: key != "size"), json_values)
 header_messages = st.builds(HeaderMessage, headers, st.binary(max_size=20))
 
 
@@ -166,69 +176,79 @@ _RECORD_VALUES: dict[str, SearchStrategy[Any]] = {
 }
 
 
-def record(order: str, *codes: str) -> Format[Any]:
+def record(order: str, *codes: str, pieces: bytes = b"", longest: int = 0) -> Format[Any]:
     """Return a format of records, and what struct makes of its values."""
     format = order + "".join(codes)
     values = [_RECORD_VALUES[code] for code in codes if code in _RECORD_VALUES]
     return Format(
         StructFramer(format),
         st.tuples(*values),
+        pieces,
+        longest,
         lambda sent: struct.unpack(format, struct.pack(format, *sent)),
     )
 
 
-# Every wire format, with the options that change how it is read. The contract, both ways to
-# receive and the exhaustive tests of interruptions run on each: a new framer joins by one line.
+# Every wire format, with the options that change how it is read. All tests of formats run on
+# these, on every connection too: a new one joins by one line, and for test_exhaustive by a line in
+# specifications.py.
 FORMATS: list[Format[Any]] = [
     Format(LengthPrefixFramer(), payloads),
-    Format(LengthPrefixFramer("!B"), payloads),
-    Format(LengthPrefixFramer("<H", max_size=260), payloads),
-    Format(LengthPrefixFramer(">b"), payloads),
-    Format(LengthPrefixFramer("!i"), payloads),
-    Format(LengthPrefixFramer("<q", max_size=4), payloads),
-    Format(LengthPrefixFramer("!Q", max_size=0), payloads),
-    Format(LengthPrefixFramer("!H", includes_prefix=True), payloads),
-    Format(LengthPrefixFramer("<b", includes_prefix=True, max_size=5), payloads),
-    Format(DelimiterFramer(), payloads),
-    Format(DelimiterFramer(max_size=4), payloads),
-    Format(DelimiterFramer(b"\r\n"), payloads),
-    Format(DelimiterFramer(b"\r\n", final="emit", max_size=3), payloads),
-    Format(DelimiterFramer(b"aba", max_size=8), payloads),
-    Format(DelimiterFramer(b"aaaa", final="emit"), payloads),
-    Format(DelimiterFramer(b"\0", max_size=0), payloads),
-    Format(LineFramer(), texts),
-    Format(LineFramer(max_size=5), texts),
-    Format(LineFramer("latin-1"), texts),
-    Format(LineFramer("gbk", max_size=8), texts),
-    Format(HeaderBodyFramer(), header_messages, sized("size")),
+    Format(LengthPrefixFramer("!B"), payloads, b"\0\1\2", 6),
+    Format(LengthPrefixFramer(">b", max_size=3), short, b"\0\1\3\xff", 6),
+    Format(LengthPrefixFramer("<H", max_size=260), payloads, b"\0\1\2", 6),
+    Format(LengthPrefixFramer("!I", max_size=0), short, b"\0\1", 10),
+    Format(LengthPrefixFramer("!B", includes_prefix=True), payloads, b"\0\1\2\3", 6),
+    Format(LengthPrefixFramer("!B", oversize="skip", max_size=1), short, b"\0\1\2\3", 6),
     Format(
-        HeaderBodyFramer("<H", size_key="n", max_header_size=60, max_size=9),
-        header_messages,
-        sized("n"),
+        LengthPrefixFramer("<h", includes_prefix=True, oversize="skip", max_size=0),
+        *(short, b"\0\2\4\xff", 6),
     ),
-    record("!", "H", "8s", "b"),
-    record("<", "B"),
+    Format(DelimiterFramer(), payloads, b"\na", 8),
+    Format(DelimiterFramer(max_size=2), short, b"\na", 8),
+    Format(DelimiterFramer(b"\0", max_size=0), short, b"\0a", 10),
+    Format(DelimiterFramer(b"\r\n"), payloads, b"\r\na", 6),
+    Format(DelimiterFramer(b"\r\n", final="emit", max_size=2), short, b"\r\na", 7),
+    Format(DelimiterFramer(b"aba", max_size=3), short, b"abc", 7),
+    Format(DelimiterFramer(b"aaaa", final="emit", max_size=4), short, b"ab", 9),
+    Format(DelimiterFramer(oversize="skip", max_size=1), short, b"\na", 8),
+    Format(DelimiterFramer(b"aba", oversize="skip", max_size=2), short, b"abc", 7),
+    Format(
+        DelimiterFramer(b"\r\n", final="emit", oversize="skip", max_size=0),
+        *(short, b"\r\na", 7),
+    ),
+    Format(AnyOfFramer(), payloads, b"\r\na", 6),
+    Format(AnyOfFramer(or_end=True, max_size=1), short, b"\r\na", 7),
+    Format(AnyOfFramer((b"b", b"abc"), max_size=1), short, b"abc", 6),
+    Format(AnyOfFramer((b"ab", b"abbb")), short, b"ab", 8),
+    Format(LineFramer(), texts, b"\n\r\xc3\xa9", 5),
+    Format(LineFramer(max_size=2), texts, b"\n\ra", 6),
+    Format(LineFramer("latin-1", max_size=9), texts, b"\n\r\x85", 6),
+    Format(LineFramer("gbk", max_size=8), texts, b"\n\r\x81@", 5),
+    Format(LineFramer(errors="replace", oversize="skip", max_size=1), texts, b"\n\r\xff", 7),
+    Format(HeaderBodyFramer(), header_messages, received=sized("size")),
+    Format(
+        HeaderBodyFramer("!B", size_key="", max_header_size=7, max_size=2),
+        st.builds(HeaderMessage, st.just({}), short),
+        [b"\6", b'{"":0}', b'{"":1}', b'{"":2}', b'{"":3}', b"\7", b"\n", b"\1", b"{", b"}"],
+        *(3, sized("")),
+    ),
+    record("!", "H", "b", pieces=b"\0\1\xff", longest=6),
     record(">", "f", "d", "?", "c"),
-    record("<", "6p", "2x", "q"),
-    Format(LengthPrefixFramer("!B", oversize="skip", max_size=9), payloads),
-    Format(DelimiterFramer(oversize="skip", max_size=9), payloads),
-    Format(DelimiterFramer(b"\r\n", oversize="skip", max_size=3), payloads),
-    Format(DelimiterFramer(b"aba", final="emit", oversize="skip", max_size=4), payloads),
-    Format(LineFramer(errors="replace", oversize="skip", max_size=9), texts),
-    Format(NetstringFramer(), payloads),
-    Format(NetstringFramer(max_size=9), payloads),
-    Format(netstring.NetstringFramer(), payloads),
-    Format(VarintFramer(), payloads),
-    Format(ContentLengthFramer(max_size=9), payloads),
-    Format(JsonFramer(), json_values, through_json),
-    Format(JsonFramer(LineFramer()), json_values, through_json),
-    Format(
-        CodecFramer(LengthPrefixFramer("<H", max_size=1100), zlib.compress, decompressed), payloads
-    ),
-    Format(CodecFramer(LineFramer(oversize="skip", max_size=20), int.__repr__, int), st.integers()),
-    Format(AnyOfFramer(), payloads),
+    record("<", "8s", "6p", "2x", "q"),
+    Format(NetstringFramer(), payloads, b"01:,", 6),
+    Format(NetstringFramer(max_size=9), short, b"12:,a", 6),
+    Format(netstring.NetstringFramer(), payloads, b"12:,a", 6),
+    Format(VarintFramer(), payloads, b"\0\1\x80\x82", 6),
+    Format(ContentLengthFramer(max_size=300), payloads),
+    Format(JsonFramer(), json_values, received=through_json),
+    Format(JsonFramer(LineFramer()), json_values, received=through_json),
+    Format(JsonFramer(LineFramer(oversize="skip", max_size=3)), json_values, b"\n[]1", 6),
+    Format(CodecFramer(LineFramer(), int.__repr__, int), st.integers(), b"\n1a", 7),
+    Format(CodecFramer(LengthPrefixFramer("<H"), zlib.compress, decompressed), payloads),
+    Format(CodecFramer(netstring.NetstringFramer(), zlib.compress, decompressed), payloads),
     Format(MarkedFramer(), payloads),
-    Format(MarkedFramer(max_size=4), payloads),
+    Format(MarkedFramer(max_size=2), short, b"\0\1\2\3", 6),
 ]
 every_format = pytest.mark.parametrize("format", FORMATS, ids=repr)
 one_of_each_class = pytest.mark.parametrize(
@@ -251,7 +271,7 @@ def streams(format: Format[Any]) -> SearchStrategy[bytes]:
         ),
     )
     pieces = st.one_of(good, good, good, st.builds(damaged, good, st.data()), noise)
-    return st.lists(pieces, max_size=6).map(b"".join)
+    return st.lists(pieces, max_size=6).map(b"".join) | st.binary(max_size=60)
 
 
 def damaged(wire: bytes, data: st.DataObject) -> bytes:

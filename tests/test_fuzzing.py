@@ -35,17 +35,5 @@ def check(target: str, data: bytes) -> None:
         raise AssertionError(f"{target} fails on bytes.fromhex({data.hex()!r})") from error
 
 
-def test_the_fuzzers_try_every_wire_format() -> None:
-    kinds = {type(framer) for framer in decoders.FRAMERS}
-    assert all(decoders.take_apart(data).framer in decoders.FRAMERS for data in seeds())
-    assert {data[0] % len(decoders.FRAMERS) for data in seeds()} == set(
-        range(len(decoders.FRAMERS))
-    )
-    assert {kind.__name__ for kind in kinds} == {
-        "DelimiterFramer",
-        "HeaderBodyFramer",
-        "LengthPrefixFramer",
-        "LineFramer",
-        "NetstringFramer",
-        "StructFramer",
-    }
+def test_the_fuzzers_begin_with_every_wire_format() -> None:
+    assert {decoders.take_apart(data).framer for data in seeds()} == set(decoders.FRAMERS)

@@ -3,36 +3,27 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Iterator
-from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from framing import Framer, HeaderMessage, LengthPrefixFramer, LineFramer, ReadExactly, Skip
+from framing import HeaderMessage, LengthPrefixFramer, LineFramer
 from framing.cli.inspection import Broken, Found, inspect, preview, show_item
 
 from .authors import MarkedFramer
-from .strategies import FORMATS, Format
+from .strategies import Format, chunks, every_format
 
 
-def chunks_of(data: bytes, cuts: set[int]) -> Iterator[bytes]:
-    for start, end in pairwise([0, *sorted(cuts), len(data)]):
-        yield data[start:end]
-
-
-@pytest.mark.parametrize("format", FORMATS, ids=repr)
+@every_format
 @given(data=st.data())
-@settings(max_examples=5)
 def test_it_finds_what_a_decoder_does_however_the_bytes_are_cut(
     format: Format[Any], data: st.DataObject
 ) -> None:
     messages = data.draw(st.lists(format.messages, max_size=4))
     capture = b"".join(map(format.framer.encode, messages)) + data.draw(st.binary(max_size=9))
-    cuts = data.draw(st.sets(st.integers(0, len(capture)), max_size=6))
-    items = list(inspect(chunks_of(capture, cuts), format.framer))
+    items = list(inspect(data.draw(chunks(capture)), format.framer))
     assert [each[:2] for each in items] == [each[:2] for each in inspect([capture], format.framer)]
     assert all(isinstance(item, Found) for item in items[: len(messages)])
     place = 0
@@ -75,25 +66,10 @@ def test_it_goes_on_behind_a_bad_message(bad: bytes) -> None:
     assert len(line) <= 80
 
 
-class Marked(Framer[bytes]):
-    """A mark and two bytes; anything else is skipped, byte by byte."""
-
-    def __init__(self) -> None:
-        super().__init__(max_size=2)
-
-    def encode_parts(self, message: bytes) -> list[bytes]:
-        return [b"$", message]
-
-    def read_message(self) -> Any:
-        frame = yield ReadExactly(3)
-        if frame[:1] != b"$":
-            yield Skip(1)
-        return frame[1:]
-
-
 def test_bytes_that_a_format_skips_belong_to_no_message() -> None:
-    found = list(inspect([b"noise$ab$cd..$", b"ef"], Marked()))
-    assert found == [Found(1, 5, 3, b"ab"), Found(2, 8, 3, b"cd"), Found(3, 13, 3, b"ef")]
+    one, two = map(MarkedFramer().encode, (b"ab", b"cd"))
+    found = list(inspect([b"noise" + one + two + b".." + one[:1], one[1:]], MarkedFramer()))
+    assert found == [Found(1, 5, 5, b"ab"), Found(2, 10, 5, b"cd"), Found(3, 17, 5, b"ab")]
 
 
 def test_memory_does_not_grow_with_the_capture() -> None:

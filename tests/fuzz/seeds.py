@@ -1,44 +1,40 @@
-"""Inputs to begin with, from the wire bytes that are known to be right: ``golden.json``."""
+"""Inputs to begin with: messages of every format, golden ones, and odd headers."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
 
-from framing import HeaderBodyFramer
-
+from ..strategies import FORMATS, samples
 from ..test_golden import RECEIVED
 from .decoders import FRAMERS, put_together
 
 # What parsers are known to trip over.
 HEADERS = [
-    b"{}",
-    b'{"size":0}',
-    b'{"size":-1}',
-    b'{"size":true}',
-    b'{"size":1,"size":1}',
+    *(b"{}", b'{"size":0}', b'{"size":-1}', b'{"size":true}', b'{"size":1,"size":1}', b"[1,2]"),
     b'{"a":{"b":[1,2.5,-0.0,1e400,null,false]},"size":2}',
     b'{"\\ud800":NaN}',
     b'{"a":"\\u6f22\\ud83d\\ude00","size":1}',
     b'{"a":' + b"9" * 400 + b"}",
     b'{"a":' + b"[" * 70 + b"]" * 70 + b"}",
     b"\xef\xbb\xbf{}",
-    b"[1,2]",
 ]
 
 
 def seeds() -> Iterator[bytes]:
-    """Yield each golden message as every framer's input: alone, cut, twice, and damaged."""
-    for framer in FRAMERS:
-        for vector in RECEIVED:
-            if vector.framer == framer or type(vector.framer) is not type(framer):
-                yield put_together(framer, b"", vector.wire)
-            if vector.framer == framer:
-                yield put_together(framer, b"\1\2", vector.wire * 2)
-                yield put_together(framer, b"\3", vector.wire + vector.wire[:-1])
+    """Yield messages of every format: alone, cut, twice, and damaged."""
+    for format in FORMATS:
+        wires = list(map(format.framer.encode, samples(format)))
+        wires += [each.wire for each in RECEIVED if type(each.framer) is type(format.framer)]
+        stream = b"".join(wires)
+        for sizes, data in (
+            (b"", stream),
+            (b"\1\2", stream),
+            (b"\3", stream[:-1]),
+            (b"", stream[1:]),
+        ):
+            yield put_together(format.framer, sizes, data)
     for header in HEADERS:
-        for framer in FRAMERS:
-            if isinstance(framer, HeaderBodyFramer):
-                size = len(header) % 256
-                yield put_together(framer, b"", struct.pack(framer.format, size) + header + b"hi")
-        yield put_together(FRAMERS[0], b"", header)
+        wire = struct.pack("!I", len(header)) + header + b"hi"
+        for framer in (FRAMERS[0], *(f for f in FRAMERS if hasattr(f, "max_header_size"))):
+            yield put_together(framer, b"", wire)
