@@ -220,7 +220,6 @@ FORMATS: list[Format[Any]] = [
     Format(AnyOfFramer(), payloads, b"\r\na", 6),
     Format(AnyOfFramer(or_end=True, max_size=1), short, b"\r\na", 7),
     Format(AnyOfFramer((b"b", b"abc"), max_size=1), short, b"abc", 6),
-    Format(AnyOfFramer((b"ab", b"abbb")), short, b"ab", 8),
     Format(LineFramer(), texts, b"\n\r\xc3\xa9", 5),
     Format(LineFramer(max_size=2), texts, b"\n\ra", 6),
     Format(LineFramer("latin-1", max_size=9), texts, b"\n\r\x85", 6),

@@ -23,6 +23,7 @@ import pytest
 
 from framing import Framer, FramingError
 
+from .authors import AnyOfFramer
 from .outcomes import (
     READERS,
     Reader,
@@ -34,7 +35,7 @@ from .outcomes import (
     without_fast_path,
 )
 from .specifications import Expected, Specification, expected, specification_of
-from .strategies import FORMATS, Format
+from .strategies import FORMATS, Format, short
 
 # How much shorter than the longest the streams are.
 SHORTER = {"thorough": 0, "quick": 3}.get(os.environ.get("HYPOTHESIS_PROFILE", ""), 2)
@@ -42,7 +43,11 @@ AT_THE_END, WITHOUT_THE_FAST_PATH = "at the end", "without the fast path"
 # Those that have a name are read by iteration: after all chunks were fed, the others after each.
 READINGS: list[Reader | str] = [AT_THE_END, WITHOUT_THE_FAST_PATH, *READERS]
 
-every_format = pytest.mark.parametrize("format", [f for f in FORMATS if f.pieces], ids=repr)
+# A shorter delimiter, and half of another one, are at the end of what this one sends.
+AMBIGUOUS = Format(AnyOfFramer((b"ab", b"abbb")), short, b"ab", 8)
+every_format = pytest.mark.parametrize(
+    "format", [AMBIGUOUS, *(each for each in FORMATS if each.pieces)], ids=repr
+)
 
 
 def longest(format: Format[Any], shorter: int) -> int:
