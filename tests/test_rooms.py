@@ -7,17 +7,11 @@ from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-import pytest
-
 import framing
 
 PACKAGE = Path(framing.__path__[0])
 CORE = {"formats", "decoder", "framer", "requests", "buffer", "errors"}
 IO = {"socket", "ssl", "select", "selectors", "threading", "asyncio"}
-
-pytestmark = pytest.mark.skipif(
-    not (PACKAGE / "formats").is_dir(), reason="version 0.1 has no rooms"
-)
 
 
 def modules() -> Iterator[tuple[str, Path]]:

@@ -26,6 +26,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
 
@@ -35,6 +36,7 @@ import trustme  # noqa: F401
 
 ROOT = Path(__file__).parent.parent.parent
 SOURCE = ROOT / "src" / "framing"
+TESTS = ROOT / "tests"
 HARMLESS = Path(__file__).with_name("harmless.txt")
 # All modules but the command line, by their paths
 MODULES = [
@@ -43,24 +45,28 @@ MODULES = [
     if path.stem not in {"__init__", "__main__"} and "cli" not in path.relative_to(SOURCE).parts
 ]
 # Tests that take little time; those that have to do with every format; and those of connections.
-QUICK = [
-    *("errors", "golden", "framer", "decoder", "misuse"),
-    *("length_prefix", "struct", "header_body", "delimiter"),
-]
-ALL = ["contract", "exhaustive", "stream"]
+QUICK = ["errors", "golden", "framer", "decoder", "misuse", "length_prefix", "header_body"]
+ALL = ["contract", "exhaustive", "stream", "struct", "delimiter", "codec", "json", "fuzzing"]
 BUILT_ON_THEM = ["sending", "message_socket", "waiting", "datagram", "server", "files", "faults"]
-# What has most to do with a module: its own tests, or those of its framers.
-NEAREST: dict[str, tuple[list[str], str]] = {
-    "delimiter": (["contract", "exhaustive"], "Delimiter or Line"),
-    "lines": (["contract", "exhaustive"], "Line"),
-    "header_body": (["contract", "exhaustive"], "HeaderBody"),
-    "length_prefix": (["contract", "exhaustive"], "LengthPrefix"),
-    "record": (["contract", "exhaustive"], "Struct"),
-    **{name: ([name], "") for name in ("stream", "datagram", "files", "server")},
-    "message_socket": (["message_socket", "sending", "waiting"], ""),
+# The tests of a module that are called otherwise
+NEAREST = {
+    "lines": ["delimiter"],
+    "blocks": ["delimiter", "netstring", "content_length"],
+    "record": ["struct"],
+    "fields": ["length_prefix", "struct"],
+    "nesting": ["json", "header_body"],
+    "message_socket": ["message_socket", "sending", "waiting"],
+}
+# Those of the contract that have to do with a format
+NAMES = {
+    "delimiter": "Delimiter or Line",
+    "lines": "Line",
+    "record": "Struct",
+    **{name: name.title().replace("_", "") for name in ("header_body", "length_prefix", "varint")},
+    **{name: name.title().replace("_", "") for name in ("codec", "netstring", "content_length")},
 }
 CPU_SECONDS = 120  # of one stage, of which the longest takes a third
-SECONDS = 20  # of one test, of which the longest takes a fifth
+SECONDS = 60  # of one test, of which the longest takes a tenth
 MEMORY = 4 * 1024**3
 
 
@@ -85,15 +91,18 @@ class Mutant:
         return f"{self.module}\n{self.diff}"
 
 
-def mutants_of(module: str) -> Iterator[Mutant]:
-    """Yield every mutant of *module* that changes the body of a function."""
+def mutants_of(modules: Iterable[str]) -> Iterator[Mutant]:
+    """Yield the mutants of *modules* that change the body of a function, in random order."""
     mutmut = importlib.import_module("mutmut.mutation.file_mutation")
-    path = SOURCE / f"{module}.py"
-    source = path.read_text("utf-8")
-    tree, mutations, _, _ = mutmut.create_mutations(str(path), source)
-    for each in mutations:
-        function = each.contained_by_top_level_function
-        if function is None:
+    found = []
+    for module in modules:
+        path = SOURCE / f"{module}.py"
+        source = path.read_text("utf-8")
+        tree, mutations, _, _ = mutmut.create_mutations(str(path), source)
+        found += [(module, source, tree, each) for each in mutations]
+    random.Random(1).shuffle(found)
+    for module, source, tree, each in found:
+        if each.contained_by_top_level_function is None:
             continue
         mutated = tree.deep_replace(each.original_node, each.mutated_node).code
         _, _, place, *diff = difflib.unified_diff(
@@ -132,10 +141,10 @@ def stages_of(module: str) -> list[tuple[list[str], str]]:
 
     Most mutants meet but the first stage.
     """
-    quick = sorted(QUICK, key=lambda name: not module.endswith(name))
     name = module.rpartition("/")[2]
-    nearest = [NEAREST[name]] if name in NEAREST else []
-    return [(quick, ""), *nearest, (ALL, ""), (BUILT_ON_THEM, "")]
+    own = [each for each in NEAREST.get(name, [name]) if (TESTS / f"test_{each}.py").exists()]
+    nearest = [(["contract", "exhaustive"], NAMES[name])] if name in NAMES else []
+    return [(own or QUICK, ""), *nearest, (QUICK, ""), (ALL, ""), (BUILT_ON_THEM, "")]
 
 
 def try_out(stage: int, mutant: Mutant) -> Mutant:
@@ -182,15 +191,13 @@ def main() -> None:
     os.environ["HYPOTHESIS_PROFILE"] = "mutation"
     sys.path.insert(0, str(SOURCE.parent))
 
-    mutants = [each for module in options.modules for each in mutants_of(module)]
-    random.Random(1).shuffle(mutants)
-    mutants = mutants[: options.sample]
+    mutants = list(islice(mutants_of(options.modules), options.sample))
     print(f"{len(mutants)} mutants of {', '.join(options.modules)}", flush=True)
     recall(options.results, mutants, again=options.again)
     harmless = harmless_changes()
     tried = [each for each in mutants if options.all or each.change not in harmless]
     print(f"{len(mutants) - len(tried)} of them are known to be harmless", flush=True)
-    for stage in range(4):
+    for stage in range(max(len(stages_of(module)) for module in options.modules)):
         try_all([each for each in tried if not each.caught], stage, options)
 
     caught = [each for each in mutants if each.caught]
