@@ -171,7 +171,7 @@ def _run(mutant: Mutant, modules: Iterable[str], chosen: str) -> None:
             sys.meta_path.insert(0, MutantFinder(mutant.module, mutant.source))
         files = [f"tests/test_{each}.py" for each in modules]
         options = ["-x", "-q", "-p", "no:cacheprovider", "-o", f"faulthandler_timeout={SECONDS}"]
-        options += ["-k", chosen]
+        options += ["-k", chosen, "-n", "0"]  # other processes have no mutant
         options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of what is loaded before
         code = int(pytest.main([*options, *files]))
     finally:
