@@ -33,15 +33,13 @@ from .outcomes import by_bytes_needed, check, cut, results
 
 
 @pytest.mark.parametrize("data", ["text", 5, None, [1, 2], 1.5, ...], ids=repr)
-@pytest.mark.parametrize("before", [b"", b"\0\0\0\4h"], ids=["between messages", "inside"])
-def test_feeding_something_else_than_bytes_is_a_type_error_and_does_no_harm(
-    before: bytes, data: Any
-) -> None:
-    decoder = LengthPrefixFramer().decoder().feed(before)
-    assert list(decoder) == []
-    with pytest.raises(TypeError):
-        decoder.feed(data)
-    assert decoder.unread() == before
+def test_feeding_something_else_than_bytes_is_a_type_error_and_does_no_harm(data: Any) -> None:
+    for before in (b"", b"\0\0\0\4h"):
+        decoder = LengthPrefixFramer().decoder().feed(before)
+        assert list(decoder) == []
+        with pytest.raises(TypeError):
+            decoder.feed(data)
+        assert decoder.unread() == before
 
 
 WIRE = b"\0\0\0\4four\0\0\0\0\0\0\0\4more"
