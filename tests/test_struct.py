@@ -108,10 +108,11 @@ def test_values_that_do_not_fit_the_format_are_refused(format: str, messages: li
             StructFramer(format).encode(message)
 
 
-@pytest.mark.parametrize("message", [[1, 2], 1, None, b"\0\1\2", {1: 2}], ids=repr)
-def test_a_record_is_a_tuple(message: Any) -> None:
-    with pytest.raises(TypeError, match=f"a tuple.*, not {type(message).__name__}"):
-        StructFramer("!HB").encode(message)
+def test_a_record_is_a_tuple() -> None:
+    message: Any
+    for message in ([1, 2], 1, None, b"\0\1\2", {1: 2}):
+        with pytest.raises(TypeError, match=f"a tuple.*, not {type(message).__name__}"):
+            StructFramer("!HB").encode(message)
 
 
 class Reading(NamedTuple):
