@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from framing import (
@@ -89,6 +89,7 @@ def assert_nothing_is_read_past_a_message(
 
 
 @every_format
+@settings(max_examples=4 * settings().max_examples)
 @given(data=st.data(), read=readers)
 def test_any_bytes_give_messages_and_errors_that_depend_on_nothing_else(
     format: Format[Any], data: st.DataObject, read: Reader
