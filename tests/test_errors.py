@@ -42,22 +42,6 @@ ERRORS: list[tuple[FramingError, tuple[type[Exception], ...], dict[str, object]]
         {"received": 3, "expected": 4},
     ),
 ]
-# The same classes with another text, and those with attributes with each of them changed.
-OTHERS: list[FramingError] = [
-    FramingError("other"),
-    EncodeError("other"),
-    DecodeError("other", offset=0),
-    DecodeError("text", offset=1),
-    DecodeError("text"),
-    MessageTooLargeError("text", size=None, limit=8, offset=7),
-    MessageTooLargeError("text", size=9, limit=9, offset=7),
-    MessageTooLargeError("text", size=9, limit=8),
-    TruncatedDatagramError("text", received=4, size=6),
-    TruncatedDatagramError("text", received=5),
-    EndOfStreamError("other"),
-    IncompleteMessageError("text", received=4, expected=4),
-    IncompleteMessageError("text", received=3),
-]
 
 
 def test_every_error_class_is_listed_here() -> None:
@@ -67,15 +51,37 @@ def test_every_error_class_is_listed_here() -> None:
 
 
 @pytest.mark.parametrize(("error", "bases", "attributes"), ERRORS)
-def test_an_error_has_its_bases_and_attributes_and_equals_no_other(
+def test_an_error_has_its_bases_and_attributes(
     error: FramingError, bases: tuple[type[Exception], ...], attributes: dict[str, object]
 ) -> None:
     for base in (ValueError, EOFError, OSError, DecodeError, FramingError):
         assert isinstance(error, base) == (base in (*bases, FramingError, type(error)))
     assert {name: getattr(error, name) for name in attributes} == attributes
     assert error.args == ("text",)
+
+
+@pytest.mark.parametrize(("error", "attributes"), [(each, names) for each, _, names in ERRORS])
+def test_copies_are_equal_and_no_other_errors(
+    error: FramingError, attributes: dict[str, object]
+) -> None:
+    pickles = [pickle.loads(pickle.dumps(error, protocol)) for protocol in range(6)]
+    for other in (*pickles, copy.copy(error), copy.deepcopy(error)):
+        assert other is not error
+        assert type(other) is type(error)
+        assert other == error
+        assert not other != error  # noqa: SIM202  # the other operator
+        assert hash(other) == hash(error)
+        assert (other.args, vars(other), str(other)) == (error.args, vars(error), str(error))
     assert [each for each, _, _ in ERRORS if each == error] == [error]
-    assert error not in [*OTHERS, ValueError("text"), "text"]
+    for value in (None, 77):
+        for name, before in attributes.items():
+            other = copy.copy(error)
+            setattr(other, name, value)
+            assert (other == error) == (before is value)
+    other = copy.copy(error)
+    other.args = ("other",)
+    for each in (other, ValueError("text"), "text"):
+        assert error != each
 
 
 @pytest.mark.parametrize(
@@ -90,18 +96,6 @@ def test_an_error_has_its_bases_and_attributes_and_equals_no_other(
 def test_unknown_attributes_are_none(error: FramingError, attributes: dict[str, object]) -> None:
     assert {name: getattr(error, name) for name in attributes} == attributes
     assert str(error)
-
-
-@pytest.mark.parametrize("error", [each for each, _, _ in ERRORS], ids=repr)
-def test_a_copy_is_equal(error: FramingError) -> None:
-    pickles = [pickle.loads(pickle.dumps(error, protocol)) for protocol in range(6)]
-    for other in (*pickles, copy.copy(error), copy.deepcopy(error)):
-        assert other is not error
-        assert type(other) is type(error)
-        assert other == error
-        assert not other != error  # noqa: SIM202  # the other operator
-        assert hash(other) == hash(error)
-        assert (other.args, vars(other), str(other)) == (error.args, vars(error), str(error))
 
 
 def test_the_text_includes_the_offset_where_it_is_known() -> None:
