@@ -132,7 +132,9 @@ def test_an_end_inside_a_message_says_what_came_and_what_was_expected(
     ],
     ids=repr,
 )
-def test_streams_that_were_once_misread_read_alike_in_any_cut(framer: Framer[Any], stream: bytes) -> None:
+def test_streams_that_were_once_misread_read_alike_in_any_cut(
+    framer: Framer[Any], stream: bytes
+) -> None:
     for end in range(len(stream)):
         check(framer, stream[: end + 1], cut(stream[: end + 1], 1), by_bytes_needed)
 

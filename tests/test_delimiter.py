@@ -147,6 +147,17 @@ def test_an_invalid_line_costs_that_line(end: bytes) -> None:
             assert (type(error), "utf-8" in str(error)) == (BadMessageError, True)
 
 
+def test_surrogateescape_works_in_both_directions_and_other_handlers_in_one() -> None:
+    framer = LineFramer(errors="surrogateescape")
+    assert framer.decode(b"caf\xe9\n") == "caf\udce9"
+    assert framer.encode("caf\udce9") == b"caf\xe9\n"
+    for errors in ("strict", "replace", "ignore"):
+        with pytest.raises(EncodeError, match="surrogates not allowed"):
+            LineFramer(errors=errors).encode("caf\udce9")
+    with pytest.raises(ValueError, match="^errors is 'strict', .*not 'emit'"):
+        LineFramer(errors="emit")
+
+
 # Encodings
 
 

@@ -44,7 +44,7 @@ def test_the_advice_for_a_native_format_reads_what_a_c_program_sends(format: str
 
 @of_any_format
 def test_a_bad_format_is_refused(make: Make) -> None:
-    for format in ("", "!", "!P", "!n", "!k", "!é", "!I\0", "!" + "9" * 30 + "s"):
+    for format in ("", "k", "!", "!P", "!n", "!k", "!é", "!I\0", "!" + "9" * 30 + "s"):
         with pytest.raises(ValueError, match="struct format"):
             make(format)
     for other in (None, b"!I", 4):
