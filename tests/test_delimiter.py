@@ -154,7 +154,7 @@ def test_surrogateescape_works_in_both_directions_and_other_handlers_in_one() ->
     for errors in ("strict", "replace", "ignore"):
         with pytest.raises(EncodeError, match="surrogates not allowed"):
             LineFramer(errors=errors).encode("caf\udce9")
-    with pytest.raises(ValueError, match="^errors is 'strict', .*not 'emit'"):
+    with pytest.raises(ValueError, match=r"^errors is 'strict', .*not 'emit'"):
         LineFramer(errors="emit")
 
 
