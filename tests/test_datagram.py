@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import errno
 import gc
+import os
 import socket
 import struct
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from random import randbytes, randrange
 from socket import AF_INET, AF_INET6, SO_BROADCAST, SOL_SOCKET
-from time import monotonic
 from typing import Any
 
 import pytest
@@ -33,14 +32,16 @@ from framing import (
 
 from .conditions import needs
 from .fakes import ScriptedDatagramSocket
+from .pairs import Task
 
 Sock = socket.socket
+Ends = tuple[Sock, Sock]
 Open = Callable[..., Sock]
 Patch = pytest.MonkeyPatch
 
 IPV4, IPV6, MAPPED = "127.0.0.1", "::1", "::ffff:127.0.0.1"
 BOUND = 60  # seconds until a test that hangs ends
-TWO_FAMILIES = [AF_INET, AF_INET6]
+BLOCKED = BlockingIOError(errno.EAGAIN, "nothing to receive")
 
 
 def has_ipv6() -> bool:
@@ -55,7 +56,6 @@ def on_ipv6(*values: Any) -> Any:
 
 # It can be made to report errors as Windows does, and takes broadcasts on loopback.
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
-every_host = pytest.mark.parametrize("host", [IPV4, on_ipv6(IPV6)])
 every_timeout = pytest.mark.parametrize("timeout", [None, 30.0, 0.0])
 
 
@@ -82,6 +82,12 @@ def client(open_socket: Open) -> Sock:
     return open_socket((IPV4, 0))
 
 
+@pytest.fixture(params=[IPV4, on_ipv6(IPV6)])
+def ends(request: pytest.FixtureRequest, open_socket: Open) -> Ends:
+    """A server and a client, of IPv4 and of IPv6."""
+    return open_socket((request.param, 0)), open_socket((request.param, 0))
+
+
 @contextmanager
 def raises_errno(number: int) -> Iterator[None]:
     with pytest.raises(OSError) as caught:  # noqa: PT011  # the text depends on the system
@@ -92,57 +98,38 @@ def raises_errno(number: int) -> Iterator[None]:
 # Size
 
 
-@every_host
-@pytest.mark.parametrize("size", [0, 1, 1472, 65_507])
-def test_a_datagram_arrives_whole(host: str, size: int, open_socket: Open) -> None:
-    server, client = open_socket((host, 0)), open_socket((host, 0))
-    data = randbytes(size)
-    for max_size in (65_535, size):
-        send_datagram(client, memoryview(data), server.getsockname())
-        assert recv_datagram(server, max_size) == Datagram(data, client.getsockname())
-
-
-@every_host
 @pytest.mark.parametrize("connected", [False, True])
-def test_more_than_udp_carries_is_refused(host: str, connected: bool, open_socket: Open) -> None:
-    server, client = open_socket((host, 0)), open_socket((host, 0))
-    limit = 65_507 if host == IPV4 else 65_527
-    address = None if connected else server.getsockname()
+def test_a_datagram_arrives_whole_up_to_the_limit_of_udp(connected: bool, ends: Ends) -> None:
+    server, client = ends
+    limit = 65_507 if client.family == AF_INET else 65_527
+    address = server.getsockname()
     if connected:
-        client.connect(server.getsockname())
+        client.connect(address)
+        address = None
+    for size in (0, 1, 1472, 65_507, limit):
+        data = randbytes(size)
+        for max_size in (65_535, size):
+            send_datagram(client, memoryview(data), address)
+            assert recv_datagram(server, max_size) == Datagram(data, client.getsockname())
     words = memoryview(bytes(70_000)).cast("I")  # the size is in bytes, not in items
-    for data, size in ((bytes(limit + 1), limit + 1), (words, 70_000)):
+    for large, size in ((bytes(limit + 1), limit + 1), (words, 70_000)):
         with pytest.raises(EncodeError, match=f"at most 65507 bytes .*, 65527 .*, not {size}:"):
-            send_datagram(client, data, address)
-    send_datagram(client, bytes(limit), address)
-    assert recv_datagram(server).data == bytes(limit)
-
-
-def test_a_smaller_limit_of_the_system_is_its_own_error() -> None:
-    sock: Any = ScriptedDatagramSocket(OSError(errno.EMSGSIZE, "the path carries less"))
-    with raises_errno(errno.EMSGSIZE):
-        send_datagram(sock, bytes(65_507), (IPV4, 9))
-
-
-@pytest.mark.parametrize("data", ["text", None])
-def test_what_is_not_bytes_is_refused(data: Any, client: Sock) -> None:
+            send_datagram(client, large, address)
+    text: Any = "text"
     with pytest.raises(TypeError, match="bytes-like object is required, not"):
-        send_datagram(client, data, (IPV4, 9))
+        send_datagram(client, text, address)
 
 
-@every_host
-@pytest.mark.parametrize(("size", "max_size"), [(1, 0), (101, 100), (65_507, 9000)])
-def test_a_truncated_datagram_is_an_error_and_the_next_is_intact(
-    host: str, size: int, max_size: int, open_socket: Open
-) -> None:
-    server, client = open_socket((host, 0)), open_socket((host, 0))
-    for data in (bytes(size), b"", b"next"):
-        send_datagram(client, data, server.getsockname())
-    text = rf"expected a datagram of at most {max_size} bytes \(max_size\), not {size}$"
-    with pytest.raises(TruncatedDatagramError, match=text) as caught:
-        recv_datagram(server, max_size)
-    assert (caught.value.received, caught.value.size) == (max_size, size)
-    assert [recv_datagram(server, 4).data for _ in range(2)] == [b"", b"next"]
+def test_a_truncated_datagram_is_an_error_and_the_next_is_intact(ends: Ends) -> None:
+    server, client = ends
+    for size, max_size in [(1, 0), (101, 100), (65_507, 9000)]:
+        for data in (bytes(size), b"", b"next"):
+            send_datagram(client, data, server.getsockname())
+        text = rf"expected a datagram of at most {max_size} bytes \(max_size\), not {size}$"
+        with pytest.raises(TruncatedDatagramError, match=text) as caught:
+            recv_datagram(server, max_size)
+        assert (caught.value.received, caught.value.size) == (max_size, size)
+        assert [recv_datagram(server, 4).data for _ in range(2)] == [b"", b"next"]
 
 
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no Unix sockets")
@@ -178,17 +165,14 @@ def test_the_family_is_that_of_the_address(bind: Any, family: Any, expected: Any
         assert bool(port) == bool(bind)
 
 
-def test_localhost_is_ipv4_if_it_is_both(monkeypatch: Patch) -> None:
+def test_a_host_of_both_families_is_ipv4_and_of_another_an_error(monkeypatch: Patch) -> None:
+    with pytest.raises(socket.gaierror):
+        open_datagram((IPV6, 0), family=AF_INET)
     ipv6 = (AF_INET6, socket.SOCK_DGRAM, 17, "", (IPV6, 0, 0, 0))
     ipv4 = (AF_INET, socket.SOCK_DGRAM, 17, "", (IPV4, 0))
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: [ipv6, ipv4])
     with open_datagram(("localhost", 0)) as server:
         assert server.getsockname()[0] == IPV4
-
-
-def test_a_host_of_another_family_is_an_error() -> None:
-    with pytest.raises(socket.gaierror):
-        open_datagram((IPV6, 0), family=AF_INET)
 
 
 @pytest.mark.skipif(not hasattr(socket, "SO_REUSEPORT"), reason="no SO_REUSEPORT")
@@ -211,46 +195,6 @@ def test_small_buffers_are_enlarged(open_socket: Open, monkeypatch: Patch) -> No
     sock = open_socket()
     for buffer in (socket.SO_SNDBUF, socket.SO_RCVBUF):
         assert sock.getsockopt(SOL_SOCKET, buffer) >= 250_000
-
-
-@pytest.mark.parametrize("call", [send_datagram, recv_datagram, request_datagram])
-def test_only_a_datagram_socket_will_do(call: Callable[..., object]) -> None:
-    arguments = () if call is recv_datagram else (b"hello", (IPV4, 9))
-    here, there = socket.socketpair()
-    with here, there:
-        there.sendall(b"unharmed")
-        with pytest.raises(ValueError, match=r"datagram socket \(SOCK_DGRAM\), not .*STREAM"):
-            call(here, *arguments)
-        assert here.recv(100) == b"unharmed"
-        there.setblocking(False)
-        with pytest.raises(BlockingIOError):
-            there.recv(100)
-    with pytest.raises(TypeError, match="expected a UDP socket, not int"):
-        call(5, *arguments)
-
-
-# Permission
-
-
-@pytest.mark.parametrize("host", [pytest.param("127.255.255.255", marks=on_linux), "<broadcast>"])
-def test_broadcast_without_permission_says_how_to_get_it(host: str, client: Sock) -> None:
-    text = rf"cannot send to .*{host}.*open_datagram\(broadcast=True\)"
-    with pytest.raises(PermissionError, match=text) as caught:
-        send_datagram(client, b"to all", (host, 9))
-    assert caught.value.errno == errno.EACCES
-
-
-@pytest.mark.parametrize(
-    ("number", "broadcast", "address"),
-    [(errno.EPERM, 0, (IPV4, 9)), (errno.EACCES, 1, (IPV4, 9)), (errno.EACCES, 0, None)],
-)
-def test_other_permission_errors_pass_through(number: int, broadcast: int, address: Any) -> None:
-    error = PermissionError(number, "a firewall says no")
-    sock: Any = ScriptedDatagramSocket(error, peer=(IPV4, 9))
-    sock.setsockopt(SOL_SOCKET, SO_BROADCAST, broadcast)
-    with pytest.raises(PermissionError) as caught:
-        send_datagram(sock, b"hello", address)
-    assert caught.value is error
 
 
 # Multicast
@@ -287,21 +231,19 @@ def test_a_group_is_joined_and_left(interface: str, open_socket: Open, multicast
         leave_multicast(member, group, interface)
 
 
-@pytest.mark.parametrize("change", [join_multicast, leave_multicast])
-@pytest.mark.parametrize("family", TWO_FAMILIES)
-def test_what_is_not_a_group_for_the_socket_is_refused(
-    family: Any, change: Callable[..., None]
-) -> None:
+def test_what_is_not_a_group_for_the_socket_is_refused() -> None:
     groups = {
         AF_INET: ("ff02::1", "localhost", "223.255.255.255", "240.0.0.0"),
         AF_INET6: ("224.0.0.1", "fe80::1%1", "::ffff:224.0.0.1"),
     }
-    sock = ScriptedDatagramSocket(family=family)
-    for group in groups[family]:
-        text = f"expected a multicast address for .*{family.name}.*, not '{group}': 224.* with ff"
-        with pytest.raises(ValueError, match=text):
-            change(sock, group)
-    assert sock.options == []
+    for family in groups:
+        sock: Any = ScriptedDatagramSocket(family=family)
+        for group in groups[family]:
+            text = f"a multicast address for .*{family.name}.*, not '{group}': 224.* with ff"
+            for change in (join_multicast, leave_multicast):
+                with pytest.raises(ValueError, match=text):
+                    change(sock, group)
+        assert sock.options == []
 
 
 @pytest.mark.parametrize(
@@ -336,13 +278,43 @@ def test_an_ipv6_group_or_host_may_name_its_interface() -> None:
     membership = socket.inet_pton(AF_INET6, "ff02::1") + struct.pack("@I", index)
     options = [socket.IPV6_JOIN_GROUP] * 3 + [socket.IPV6_LEAVE_GROUP]
     assert sock.options == [(socket.IPPROTO_IPV6, each, membership) for each in options]
+    for address in ((f"fe80::1%{name}", 9), (f"fe80::1%{name}", 9, 0, 77)):
+        send_datagram(sock, b"", address)
+    assert sock.sent == [(b"", ("fe80::1", 9, 0, each)) for each in (index, 77)]
 
-    send_datagram(sock, b"", (f"fe80::1%{name}", 9))
-    assert sock.sent == [(b"", ("fe80::1", 9, 0, index))]
-    assert datagram._resolve(("fe80::1", 9, 0, 77), AF_INET6)[1] == ("fe80::1", 9, 0, 77)
+
+# Errors, most of them about earlier datagrams
 
 
-# Errors of earlier datagrams
+@pytest.mark.parametrize("host", [pytest.param("127.255.255.255", marks=on_linux), "<broadcast>"])
+def test_broadcast_without_permission_says_how_to_get_it(host: str, client: Sock) -> None:
+    text = rf"cannot send to .*{host}.*open_datagram\(broadcast=True\)"
+    with pytest.raises(PermissionError, match=text) as caught:
+        send_datagram(client, b"to all", (host, 9))
+    assert caught.value.errno == errno.EACCES
+
+
+@pytest.mark.parametrize(
+    ("number", "broadcast", "address"),
+    [
+        (errno.EPERM, 0, (IPV4, 9)),
+        (errno.EACCES, 1, (IPV4, 9)),
+        (errno.EACCES, 0, None),
+        (errno.EMSGSIZE, 0, (IPV4, 9)),  # the path carries less
+        (errno.ENOBUFS, 0, (IPV4, 9)),
+    ],
+)
+def test_other_errors_pass_through(number: int, broadcast: int, address: Any) -> None:
+    error = OSError(number, "the system says no")
+    sock: Any = ScriptedDatagramSocket(error, error, peer=(IPV4, 9))
+    sock.setsockopt(SOL_SOCKET, SO_BROADCAST, broadcast)
+    for call in (
+        lambda: send_datagram(sock, bytes(65_507), address, ignore_refused=True),
+        lambda: recv_datagram(sock, ignore_refused=True),
+    ):
+        with pytest.raises(OSError, match="the system says no") as caught:
+            call()
+        assert caught.value is error
 
 
 def refused_address() -> Any:
@@ -368,6 +340,11 @@ def test_an_unconnected_receiver_goes_on_after_a_refused_datagram(
         client.sendto(b"hello", server.getsockname())
         assert recv_datagram(server) == (b"hello", client.getsockname())
     assert server.gettimeout() == timeout
+    if timeout is not None:
+        server.settimeout(timeout and 0.01)
+        send_datagram(server, b"anybody?", refused_address())
+        with pytest.raises(TimeoutError if timeout else BlockingIOError):
+            recv_datagram(server)
 
 
 @every_timeout
@@ -400,19 +377,8 @@ def test_late_errors_are_ignored_unless_the_socket_is_connected(name: str) -> No
         with raises_errno(number):
             send_datagram(sock, b"lost", (IPV4, 9), ignore_refused=ignore_refused)
         assert sock.sent == sock.script == []
-
-
-def test_other_errors_are_raised() -> None:
-    sock: Any = ScriptedDatagramSocket(*[OSError(errno.ENOBUFS, "no room")] * 2)
-    with raises_errno(errno.ENOBUFS):
-        recv_datagram(sock, ignore_refused=True)
-    with raises_errno(errno.ENOBUFS):
-        send_datagram(sock, b"hello", (IPV4, 9), ignore_refused=True)
-
-
-def test_sending_gives_up_in_the_end() -> None:
-    sock: Any = ScriptedDatagramSocket(*[ConnectionResetError()] * 1000)
-    with pytest.raises(ConnectionResetError):
+    sock = ScriptedDatagramSocket(*[late] * 1000)
+    with raises_errno(number):
         send_datagram(sock, b"hello", (IPV4, 9))
     assert sock.attempts == 8
 
@@ -432,15 +398,6 @@ def test_ignored_errors_do_not_start_the_timeout_again(
     assert server.gettimeout() == BOUND
 
 
-@on_linux
-@pytest.mark.parametrize(("timeout", "error"), [(0.01, TimeoutError), (0.0, BlockingIOError)])
-def test_nothing_to_receive_after_ignored_errors(timeout: float, error: Any, server: Sock) -> None:
-    report_errors(server).settimeout(timeout)
-    send_datagram(server, b"anybody?", refused_address())
-    with pytest.raises(error):
-        recv_datagram(server)
-
-
 # Request and answer
 
 
@@ -453,19 +410,17 @@ def answering(
     def serve() -> None:
         for _ in range(count):
             request, address = recv_datagram(server)
-            data = answer(request)
-            if data is not None:
+            if (data := answer(request)) is not None:
                 send_datagram(server, data, address)
 
-    with ThreadPoolExecutor() as executor:
-        serving = executor.submit(serve)
-        yield
-        serving.result()
+    serving = Task(serve)
+    yield
+    serving.result()
 
 
-def ask(sock: Sock, server: Sock, **options: Any) -> Datagram:
-    options = {"timeout": BOUND, **options}
-    return request_datagram(sock, b"request", server.getsockname(), **options)
+def ask(sock: Sock, server: Sock | Any, **options: Any) -> Datagram:
+    address = server.getsockname() if isinstance(server, Sock) else server
+    return request_datagram(sock, b"request", address, **{"timeout": BOUND, **options})
 
 
 @pytest.mark.parametrize(
@@ -516,17 +471,13 @@ def test_silence_is_a_timeout_after_the_retries(timeout: Any, server: Sock, clie
         recv_datagram(server)
 
 
-@pytest.mark.parametrize("data", [b"", bytes(65_507)], ids=len)
-def test_what_came_before_the_request_is_not_the_answer(
-    data: bytes, server: Sock, client: Sock
-) -> None:
-    for late in (b"late", b"", b"later"):
-        send_datagram(server, late, client.getsockname())
-    with answering(server, lambda _: data):
-        assert ask(client, server, timeout=float("inf"), retries=0).data == data
+def test_the_answer_comes_after_the_request_and_is_accepted(server: Sock, client: Sock) -> None:
+    for data in (b"", bytes(65_507)):
+        for late in (b"late", b"", b"later"):
+            send_datagram(server, late, client.getsockname())
+        with answering(server, lambda _, data=data: data):  # type: ignore[misc]
+            assert ask(client, server, timeout=float("inf"), retries=0).data == data
 
-
-def test_accept_chooses_the_answer(server: Sock, client: Sock) -> None:
     def answer(request: bytes) -> bytes:
         send_datagram(server, b"6: to another request", client.getsockname())
         return b"7: to this " + request
@@ -544,27 +495,57 @@ def test_strangers_do_not_stretch_the_time(server: Sock, client: Sock, open_sock
         while not stop.is_set():
             send_datagram(stranger, bytes(9000), address)
 
-    with ThreadPoolExecutor() as executor:
-        flooding = executor.submit(flood)
-        try:
-            with pytest.raises(TimeoutError, match=r"none came; [1-9]\d* other datagrams did"):
-                ask(client, server, timeout=0.05, retries=1)
-        finally:
-            stop.set()
-        flooding.result()
+    flooding = Task(flood)
+    with pytest.raises(TimeoutError, match=r"none came; [1-9]\d* other datagrams did"):
+        ask(client, server, timeout=0.05, retries=1)
+    stop.set()
+    flooding.result()
 
 
-def test_a_flood_does_not_keep_the_request_from_being_sent(
-    server: Sock, client: Sock, monkeypatch: Patch
+@on_linux
+def test_a_refused_request_is_silence_on_an_unconnected_socket(client: Sock) -> None:
+    report_errors(client)
+    with pytest.raises(TimeoutError, match="2 requests"):
+        ask(client, refused_address(), timeout=0.01, retries=1)
+    with pytest.raises(ConnectionRefusedError):
+        ask(client, refused_address(), ignore_refused=False)
+
+
+def test_a_refused_request_is_an_error_on_a_connected_socket(
+    client: Sock, open_socket: Open
 ) -> None:
-    flood = iter([Datagram(b"", server.getsockname())] * 5000)
-    monkeypatch.setattr(datagram, "_receive_by", lambda *_, **__: next(flood))
-    ask(client, server)
-    assert recv_datagram(server).data == b"request"
+    address = refused_address()
+    client.connect(address)
+    with pytest.raises(ConnectionRefusedError):
+        ask(client, None)
+    send_datagram(client, b"anybody?")  # refused, and reported too late to be of interest
+    with answering(open_socket(address), lambda _: b"answer"):
+        assert ask(client, None) == (b"answer", address)
 
 
-@every_timeout
+@pytest.mark.parametrize("host", ["localhost", on_ipv6("::FFFF:7f00:1")])
+def test_a_host_is_looked_up_once(
+    host: str, server: Sock, open_socket: Open, monkeypatch: Patch
+) -> None:
+    client, look_up, hosts = open_socket((IPV4, 0)), socket.getaddrinfo, []
+    if ":" in host:
+        client = open_socket(family=AF_INET6)
+        client.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+
+    def counted(host: str, *arguments: Any) -> Any:
+        hosts.append(host)
+        return look_up(host, *arguments)
+
+    monkeypatch.setattr(socket, "getaddrinfo", counted)
+    answers = iter([None, b"answer"])
+    with answering(server, lambda _: next(answers), count=2):
+        address = host, server.getsockname()[1]
+        assert ask(client, address, timeout=0.05, retries=1000).data == b"answer"
+    assert hosts == [host]
+
+
 @needs("MSG_DONTWAIT", "without it, a blocking socket blocks")
+@every_timeout
 def test_waking_up_for_nothing_does_not_end_the_waiting(
     timeout: Any, server: Sock, client: Sock, monkeypatch: Patch
 ) -> None:
@@ -585,73 +566,60 @@ def test_waking_up_for_nothing_does_not_end_the_waiting(
         assert ask(client, server).data == b"answer"
 
 
-@on_linux
-def test_a_refused_request_is_silence_on_an_unconnected_socket(client: Sock) -> None:
-    report_errors(client)
-    with pytest.raises(TimeoutError, match="2 requests"):
-        request_datagram(client, b"request", refused_address(), timeout=0.01, retries=1)
-    with pytest.raises(ConnectionRefusedError):
-        request_datagram(client, b"request", refused_address(), ignore_refused=False)
+def scripted(ready: Sock, *script: Any, **options: Any) -> Any:
+    """Return a scripted socket that always says that it is readable, as *ready* is."""
+    sock: Any = ScriptedDatagramSocket(*script, **options)
+    ready.sendto(b"", ready.getsockname())
+    sock.fileno = ready.fileno
+    sock.dup = lambda: nullcontext(sock)
+    return sock
 
 
-def test_a_refused_request_is_an_error_on_a_connected_socket(
-    client: Sock, open_socket: Open
-) -> None:
-    address = refused_address()
-    client.connect(address)
-    with pytest.raises(ConnectionRefusedError):
-        request_datagram(client, b"request", None, timeout=BOUND)
-    send_datagram(client, b"anybody?")  # refused, and reported too late to be of interest
-    with answering(open_socket(address), lambda _: b"answer"):
-        assert request_datagram(client, b"request", None, timeout=BOUND) == (b"answer", address)
+def test_a_flood_does_not_keep_the_request_from_being_sent(server: Sock) -> None:
+    sock = scripted(server, *[(b"", (IPV4, 9))] * 5000)
+    assert ask(sock, (IPV4, 9)).data == b""
+    assert sock.sent == [(b"request", (IPV4, 9))]
 
 
-@pytest.mark.parametrize("host", ["localhost", on_ipv6("::FFFF:7f00:1")])
-def test_a_host_is_looked_up_once(
-    host: str, server: Sock, open_socket: Open, monkeypatch: Patch
-) -> None:
-    client, look_up, hosts = open_socket((IPV4, 0)), socket.getaddrinfo, []
-    if ":" in host:
-        client = open_socket(family=AF_INET6)
-        client.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-
-    def counted(host: str, *arguments: Any) -> Any:
-        hosts.append(host)
-        return look_up(host, *arguments)
-
-    monkeypatch.setattr(socket, "getaddrinfo", counted)
-    answers = iter([None, b"answer"])
-    with answering(server, lambda _: next(answers), count=2):
-        address = host, server.getsockname()[1]
-        received = request_datagram(client, b"request", address, timeout=0.05, retries=1000)
-    assert received.data == b"answer"
-    assert hosts == [host]
-
-
+@pytest.mark.parametrize("broadcast", [0, 1])
 @pytest.mark.parametrize(
     ("peer", "address", "same"),
     [
         ((IPV4, 9), (IPV4, 10), False),
         ((IPV4, 9), ("127.0.0.2", 9), False),
+        (("223.255.255.255", 9), ("223.255.255.255", 9), True),
+        (("240.0.0.1", 9), ("240.0.0.1", 9), True),
         (("::1", 9, 0, 0), ("::1", 9, 7, 0), True),  # the flow is not part of it
+        (("ff::1", 9), ("ff::1", 9, 0, 0), True),  # no group, since it is 00ff::1
+        ((MAPPED, 9), (MAPPED, 9, 0, 0), True),
         (("fe80::1", 9, 0, 2), ("fe80::1", 9, 0, 2), True),
         (("fe80::1", 9, 0, 2), ("fe80::1", 9, 0, 3), False),
         (("fe80::1", 9, 0, 0), ("fe80::1", 9, 0, 3), True),  # any interface
     ],
 )
-def test_an_answer_comes_from_the_very_address(peer: Any, address: Any, same: bool) -> None:
-    assert datagram._is_from(peer, Datagram(b"", address)) == same
+def test_an_answer_comes_from_the_very_host(
+    peer: Any, address: Any, same: bool, broadcast: int, server: Sock
+) -> None:
+    family = AF_INET6 if ":" in peer[0] else AF_INET
+    sock = scripted(server, BLOCKED, (b"answer", address), family=family)
+    sock.setsockopt(SOL_SOCKET, SO_BROADCAST, broadcast)
+    if same:
+        assert ask(sock, peer) == (b"answer", address)
+    else:
+        with pytest.raises(TimeoutError, match="1 other datagrams did"):
+            ask(sock, peer, timeout=0.01, retries=0)
 
 
 @needs("poll", "select takes only small descriptors")
-def test_a_descriptor_may_have_any_number(client: Sock) -> None:
+def test_a_descriptor_may_have_any_number(server: Sock, client: Sock) -> None:
     fcntl = pytest.importorskip("fcntl")
     try:
         high = fcntl.fcntl(client, fcntl.F_DUPFD_CLOEXEC, 1100)
+        os.close(fcntl.fcntl(client, fcntl.F_DUPFD_CLOEXEC, 1101))
     except OSError:
         pytest.skip("this process may not have so many descriptors")
-    with socket.socket(fileno=high) as sock:
-        assert datagram._is_readable(sock, 0) is False
+    with socket.socket(fileno=high) as sock, answering(server, lambda _: b"answer"):
+        assert ask(sock, server).data == b"answer"
 
 
 @pytest.mark.parametrize(
@@ -662,7 +630,9 @@ def test_a_descriptor_may_have_any_number(client: Sock) -> None:
         (lambda sock: ask(sock, sock, timeout=float("nan")), "more than 0, not nan"),
         (lambda sock: ask(sock, sock, retries=-1), "retries is .* requests, 0 or more, not -1"),
         (lambda _: open_datagram(("", -1)), "expected a port from 0 to 65535, not -1"),
-        (lambda sock: request_datagram(sock, b"", ("", 65_536)), "0 to 65535, not 65536"),
+        (lambda sock: ask(sock, ("", 65_536)), "0 to 65535, not 65536"),
+        (lambda sock: send_datagram(sock, b"", (IPV4, -1)), "0 to 65535, not -1"),
+        (lambda sock: send_datagram(sock, b"", (IPV4, 65_536)), "0 to 65535, not 65536"),
         (lambda _: open_datagram("host:9"), r"such as \('127.0.0.1', 9000\), not 'host:9'"),  # type: ignore[arg-type]
         (lambda _: open_datagram(("host",)), r"expected a host and a port, .* not \('host',\)"),  # type: ignore[arg-type]
         (lambda sock: join_multicast(sock, None), "a group as text, not NoneType"),  # type: ignore[arg-type]
@@ -693,48 +663,26 @@ def test_the_advice_against_asking_many_finds_every_answer(
         for device in devices:
             join_multicast(device, host, IPV4)
     with pytest.raises(ValueError, match=f"{host} is a {REFUSAL}"):
-        request_datagram(client, b"not sent", (host, port))
-
+        ask(client, (host, port))
     send_datagram(client, b"discover", (host, port))
     for number, device in enumerate(devices):
         assert recv_datagram(device).data == b"discover"
         send_datagram(device, b"%d" % number, (IPV4, client.getsockname()[1]))
-    answers, deadline = set(), monotonic() + 0.5
-    with suppress(TimeoutError):
-        while (left := deadline - monotonic()) > 0:
-            client.settimeout(left)
-            answers.add(recv_datagram(client).data)
-    assert answers == {b"0", b"1"}
+    assert {recv_datagram(client).data for _ in devices} == {b"0", b"1"}
+    client.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        recv_datagram(client)
 
 
-@pytest.mark.parametrize("family", TWO_FAMILIES)
-def test_a_request_to_many_is_refused(family: socket.AddressFamily) -> None:
+def test_a_request_to_many_is_refused() -> None:
     hosts = {
         AF_INET: ("255.255.255.255", "224.0.0.0", "239.255.255.255"),
         AF_INET6: ("ff02::1", "::ffff:224.0.0.1", "::ffff:255.255.255.255"),
     }
-    for host in hosts[family]:
+    for family, host in ((family, host) for family, each in hosts.items() for host in each):
         sock: Any = ScriptedDatagramSocket(family=family, peer=(host, 9))
         given = "<broadcast>" if host == "255.255.255.255" else host
         for address in (None, (host, 9), (given, 9)):
             with pytest.raises(ValueError, match=f"{host} is a {REFUSAL}"):
-                request_datagram(sock, b"", address)
+                ask(sock, address)
         assert sock.sent == []
-
-
-@pytest.mark.parametrize("family", [AF_INET, on_ipv6(AF_INET6)])
-@pytest.mark.parametrize("broadcast", [False, True])
-def test_one_host_is_not_taken_for_many(family: Any, broadcast: bool, open_socket: Open) -> None:
-    hosts = {
-        AF_INET: ("223.255.255.255", "240.0.0.1", IPV4),
-        AF_INET6: ("fe80::1", "ff::1", MAPPED),  # the second is 00ff::1
-    }
-    sock = open_socket(family=family, broadcast=broadcast)
-    for host in hosts[family]:
-        datagram._check_is_one_host(sock, host)
-
-
-@pytest.mark.parametrize("port", [-1, 65_536, 70_000])
-def test_a_port_that_does_not_exist_is_a_value_error(port: int) -> None:
-    with open_datagram() as sock, pytest.raises(ValueError, match="from 0 to 65535"):
-        send_datagram(sock, b"hello", ("127.0.0.1", port))
