@@ -110,12 +110,6 @@ def address_in(line: str) -> tuple[str, int]:
     return found[1], int(found[2])
 
 
-def example(name: str, *arguments: object, folder: Path | None = None) -> Program:
-    """Start one of the example programs."""
-    path = str(EXAMPLES / f"{name}.py")
-    return Program([sys.executable, "-W", "error", path, *map(str, arguments)], folder)
-
-
 class Listener(Program):
     """A running ``framing listen``, or ``recv-file``, on a port that the system chose."""
 
@@ -126,17 +120,6 @@ class Listener(Program):
 
     def connect(self) -> socket.socket:
         return socket.create_connection((self.host, self.port), timeout=TIMEOUT)
-
-
-def run(*arguments: str, stdin: str | bytes = b"") -> subprocess.CompletedProcess[str]:
-    """Run a command of the command line in a process of its own, to its end."""
-    data = stdin.encode() if isinstance(stdin, str) else stdin
-    done = subprocess.run(
-        [*COMMAND, *arguments], input=data, capture_output=True, timeout=TIMEOUT, check=False
-    )
-    return subprocess.CompletedProcess(
-        done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
-    )
 
 
 def run_here(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:

@@ -13,7 +13,7 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 import framing
-from framing import LengthPrefixFramer, MessageSocket, recv_msg, send_msg
+from framing import LineFramer, recv_msg, send_msg
 from framing.cli import arguments, commands
 from framing.cli.notation import parse_framer
 from framing.cli.terminal import Progress
@@ -44,7 +44,7 @@ def serving(handle: Any, framer: str = "length", address: Any = ("127.0.0.1", 0)
         thread.join(TIMEOUT)
 
 
-def echo(conn: MessageSocket[Any]) -> None:
+def echo(conn: Any) -> None:
     for message in conn:
         conn.send(message)
 
@@ -57,17 +57,22 @@ def inbox(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def listener(request: pytest.FixtureRequest) -> Iterator[Listener]:
-    running = Listener(*getattr(request, "param", ()))
-    yield running
-    running.kill()
+def listen() -> Iterator[Callable[..., Listener]]:
+    """Start listeners, and leave none of them behind."""
+    running: list[Listener] = []
+
+    def start(*arguments: object, command: str = "listen") -> Listener:
+        running.append(Listener(*map(str, arguments), command=command))
+        return running[-1]
+
+    yield start
+    for each in running:
+        each.kill()
 
 
 @pytest.fixture
-def receiver(inbox: Path, request: pytest.FixtureRequest) -> Iterator[Listener]:
-    running = Listener(str(inbox), *getattr(request, "param", ()), command="recv-file")
-    yield running
-    running.kill()
+def receiver(listen: Callable[..., Listener], inbox: Path) -> Listener:
+    return listen(inbox, command="recv-file")
 
 
 # What can be typed
@@ -78,14 +83,13 @@ def test_help_lists_the_commands_and_has_examples() -> None:
                 "inspect capture.bin", "send-file photo.jpg 127.0.0.1:9000",
                 "recv-file :9000 downloads --max-size 1G", "vendor wire"]  # fmt: skip
     program = NAME if NAME == "framing" else f"python -m {NAME}"
-    commands = run_here()
+    overview = run_here()
     for example in examples:
         command = example.split(maxsplit=1)[0]
         shown = run_here(command, "--help")
-        assert (commands.returncode, shown.returncode) == (0, 0)
-        assert f"\n    {command}" in commands.stdout
+        assert (overview.returncode, shown.returncode) == (0, 0)
+        assert f"\n    {command}" in overview.stdout
         assert f"  {program} {example}" in shown.stdout or command == "demo"
-        assert "downloads --overwrite" not in shown.stdout
 
 
 USAGE = {
@@ -127,21 +131,22 @@ def test_sizes_have_units_and_addresses_may_be_paths() -> None:
 # send
 
 
-@pytest.mark.parametrize(
-    ("framer", "message", "shown"),
-    [
-        ("length:<H", "hello", "hello"),
-        (r"delimiter:\r\n", "hello", "hello"),
-        ("lines:gbk", "你好", "你好"),
-        ("header", '{"id": 7} hi', '{"id": 7, "size": 2} hi'),
-        ("struct:!H8sb?f", "7, alice, -1, true, 1.5", r"7, alice\x00\x00\x00, -1, True, 1.5"),
-        ("json", '{"a": [1, "你"]}', '{"a": [1, "你"]}'),
-        ("json:lines", "7", "7"),
-        ("json-lines", '"x"', "x"),
-        *((name, "hello", "hello") for name in ("netstring", "varint", "content-length")),
-    ],
-)
-def test_every_framer_can_be_named(framer: str, message: str, shown: str) -> None:
+FRAMERS = {
+    "length:<H": ("hello", "hello"),
+    r"delimiter:\r\n": ("hello", "hello"),
+    "lines:gbk": ("你好", "你好"),
+    "header": ('{"id": 7} hi', '{"id": 7, "size": 2} hi'),
+    "struct:!H8sb?f": ("7, alice, -1, true, 1.5", r"7, alice\x00\x00\x00, -1, True, 1.5"),
+    "json": ('{"a": [1, "你"]}', '{"a": [1, "你"]}'),
+    "json:lines": ("7", "7"),
+    "json-lines": ('"x"', "x"),
+    **dict.fromkeys(("netstring", "varint", "content-length"), ("hello", "hello")),
+}
+
+
+@pytest.mark.parametrize("framer", FRAMERS)
+def test_every_framer_can_be_named(framer: str) -> None:
+    message, shown = FRAMERS[framer]
     with serving(echo, framer) as address:
         sent = run_here("send", address, "--framer", framer, "--reply", message)
     assert (sent.returncode, sent.stdout, sent.stderr) == (0, shown + "\n", "")
@@ -181,20 +186,20 @@ def test_a_framer_of_ones_own_is_found_in_the_current_directory(
 @pytest.mark.parametrize(
     ("typed", "stdin", "received"),
     [
-        (["--escape", r"\x02\x45", r"a\nb", "你"], b"", [b"\x02E", b"a\nb", "你".encode()]),
-        (["--hex", "00ff", "0a 0b", ""], b"", [b"\x00\xff", b"\n\x0b", b""]),
-        ([r"\x02", "-", "--max-size", "9", "-1"], b"", [rb"\x02", b"-", b"-1"]),
-        (["--", "-x", "--reply"], b"", [b"-x", b"--reply"]),
-        ([], b"one\r\n\n\xff\ntwo", [b"one", b"", b"\xff", b"two"]),
-        (["--hex"], b"00ff\n0a\n", [b"\x00\xff", b"\n"]),
+        (r"--escape \\x02\\x45 a\\nb 你", b"", [b"\x02E", b"a\nb", "你".encode()]),
+        ("--hex 00ff '0a 0b' ''", b"", [b"\x00\xff", b"\n\x0b", b""]),
+        (r"\\x02 - --max-size 9 -1", b"", [rb"\x02", b"-", b"-1"]),
+        ("-- -x --reply", b"", [b"-x", b"--reply"]),
+        ("", b"one\r\n\n\xff\ntwo", [b"one", b"", b"\xff", b"two"]),
+        ("--hex", b"00ff\n0a\n", [b"\x00\xff", b"\n"]),
     ],
 )
 def test_messages_are_sent_as_they_were_typed(
-    typed: list[str], stdin: bytes, received: list[bytes]
+    typed: str, stdin: bytes, received: list[bytes]
 ) -> None:
     messages: list[bytes] = []
     with serving(messages.extend) as address:
-        assert run_here("send", address, *typed, stdin=stdin).returncode == 0
+        assert run_here("send", address, *shlex.split(typed), stdin=stdin).returncode == 0
     assert messages == received
 
 
@@ -249,12 +254,12 @@ def test_replies_are_waited_for_escaped_or_ignored(tmp_path: Path) -> None:
 # listen
 
 
-@pytest.mark.parametrize("listener", [["--echo", "--framer", "lines"]], indirect=True)
-def test_listen_says_which_client_a_message_is_from(listener: Listener) -> None:
+def test_listen_says_which_client_a_message_is_from(listen: Callable[..., Listener]) -> None:
+    listener = listen("--echo", "--framer", "lines")
     with listener.connect() as first, listener.connect() as second:
         for sock, text in ((first, "one"), (second, "\x1b[2J"), (first, "你好")):
             sock.sendall(b"caf\xe9\n" + text.encode() + b"\n")  # bad lines do not matter
-            assert recv_msg(sock, framer=parse_framer("lines")) == text
+            assert recv_msg(sock, framer=LineFramer()) == text
             client = f"127.0.0.1:{sock.getsockname()[1]}"
             assert listener.line() == f"{client}: {text}".replace("\x1b", r"\x1b")
     notes = [listener.note().split(":", 1)[1] for _ in range(7)]
@@ -263,7 +268,8 @@ def test_listen_says_which_client_a_message_is_from(listener: Listener) -> None:
 
 
 @posix
-def test_a_bad_client_does_not_stop_the_others(listener: Listener) -> None:
+def test_a_bad_client_does_not_stop_the_others(listen: Callable[..., Listener]) -> None:
+    listener = listen()
     with listener.connect() as bad:
         bad.sendall(b"GET / HTTP/1.1\r\n\r\n")
         assert listener.note().endswith(" connected")
@@ -293,8 +299,15 @@ def send_raw(receiver: Listener, header: dict[str, object], body: bytes) -> sock
     return sock
 
 
-@pytest.mark.parametrize("receiver", [["--framer", "header:<H", "--overwrite"]], indirect=True)
-def test_files_arrive(receiver: Listener, inbox: Path, tmp_path: Path) -> None:
+def test_files_arrive_though_other_clients_are_not_senders(
+    listen: Callable[..., Listener], inbox: Path, tmp_path: Path
+) -> None:
+    receiver = listen(inbox, "--framer", "header:<H", "--overwrite", command="recv-file")
+    receiver.connect().close()
+    with receiver.connect() as browser:
+        browser.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        assert b'"error"' in browser.recv(1000)
+    assert "expected at most 65536 bytes" in receiver.note()
     contents = {"a.bin": os.urandom(3_000_001), "你好.txt": b"hello", "empty": b""}
     (inbox / "empty").write_bytes(b"old")
     for name, data in contents.items():
@@ -322,7 +335,7 @@ def test_the_sender_says_why_a_file_was_refused(
 
 
 def test_what_a_receiver_says_is_escaped_and_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(conn: MessageSocket[Any]) -> None:
+    def refuse(conn: Any) -> None:
         conn.send(framing.HeaderMessage({"error": "\x1b[2J" + "x" * 999}, b""))
         list(conn)
 
@@ -339,6 +352,12 @@ def test_what_a_receiver_says_is_escaped_and_short(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_file_that_is_cut_off_leaves_nothing(receiver: Listener, inbox: Path) -> None:
+    with receiver.connect() as browser:
+        browser.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        assert b'"error"' in browser.recv(1000)
+    assert "is the peer speaking HTTP?" in receiver.note()
+    send_raw(receiver, {"name": "../f", "size": 0}, b"").close()
+    assert "expected the name of one plain file" in receiver.note()
     with send_raw(receiver, {"name": "f", "size": 9}, b"hello") as sock:
         sock.shutdown(socket.SHUT_WR)
         why = recv_msg(sock, framer=parse_framer("header")).header["error"]
@@ -350,22 +369,6 @@ def test_a_file_that_is_cut_off_leaves_nothing(receiver: Listener, inbox: Path) 
     assert list(inbox.parent.rglob("*")) == [inbox]
 
 
-def test_a_client_that_is_not_a_sender_does_not_end_the_receiver(
-    receiver: Listener, inbox: Path, tmp_path: Path
-) -> None:
-    receiver.connect().close()
-    with receiver.connect() as browser:
-        browser.sendall(b"GET / HTTP/1.1\r\n\r\n")
-        assert b'"error"' in browser.recv(1000)
-    assert "is the peer speaking HTTP?" in receiver.note()
-    send_raw(receiver, {"name": "../f", "size": 0}, b"").close()
-    assert "expected the name of one plain file" in receiver.note()
-    (tmp_path / "f").write_bytes(b"hi")
-    assert run_here("send-file", str(tmp_path / "f"), receiver.where).returncode == 0
-    assert receiver.end()[0] == 0
-    assert files(inbox) == {"f": b"hi"}
-
-
 SHORT = f"""
 import sys
 from {NAME}.cli import commands, main
@@ -375,10 +378,10 @@ sys.exit(main())
 
 
 def test_a_client_that_sends_nothing_makes_room_for_the_next_one(
-    inbox: Path, monkeypatch: pytest.MonkeyPatch
+    listen: Callable[..., Listener], inbox: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tests.programs.COMMAND", [sys.executable, "-c", SHORT])
-    receiver = Listener(str(inbox), command="recv-file")
+    receiver = listen(inbox, command="recv-file")
     with receiver.connect():
         sent = run_here("send-file", __file__, receiver.where)
     status, lines, notes = receiver.end()
@@ -438,7 +441,7 @@ def test_the_demo_shows_the_problem_and_the_solution_on_one_screen() -> None:
     assert re.search(r"recv returned [2-9] pieces of the stream", demo.stdout)
 
 
-GOOD = LengthPrefixFramer().encode(b"hello")
+GOOD = b"\0\0\0\5hello"
 
 
 @pytest.mark.parametrize(
