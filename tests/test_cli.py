@@ -304,10 +304,10 @@ def test_files_arrive_though_other_clients_are_not_senders(
 ) -> None:
     receiver = listen(inbox, "--framer", "header:<H", "--overwrite", command="recv-file")
     receiver.connect().close()
-    with receiver.connect() as browser:
-        browser.sendall(b"GET / HTTP/1.1\r\n\r\n")
-        assert b'"error"' in browser.recv(1000)
-    assert "expected at most 65536 bytes" in receiver.note()
+    with receiver.connect() as stranger:
+        stranger.sendall(b"\2\0hi")
+        assert b'"error"' in stranger.recv(1000)
+    assert "expected a JSON object" in receiver.note()
     contents = {"a.bin": os.urandom(3_000_001), "你好.txt": b"hello", "empty": b""}
     (inbox / "empty").write_bytes(b"old")
     for name, data in contents.items():

@@ -276,23 +276,16 @@ def test_without_sendfile_the_file_is_read(
     sending.result()
 
 
-def test_the_course_protocol_is_one_framer_away(link: Link, source: Path) -> None:
+@pytest.mark.parametrize("over", [bare], indirect=True)
+def test_the_course_protocol_is_one_framer_away(link: Link) -> None:
     """struct.pack("i", ...), a JSON header with filename and filesize, and the body."""
-    here, there = unix_pair()
-    with here, there, there.makefile("rb") as file:
-        sending = Task(send_file, here, source, name="电影.mp4", framer=COURSE)
-        (header_size,) = struct.unpack("<i", file.read(4))
-        header = json.loads(file.read(header_size).decode("utf-8"))
-        assert header == {"filename": "电影.mp4", "filesize": 300_001}
-        assert file.read(header["filesize"]) == source.read_bytes()
-        sending.result()
-    header = json.dumps({"filename": "电影.mp4", "filesize": 5, "md5": "?"}).encode("utf-8")
-    link.peer.sendall(struct.pack("<i", len(header)) + header + b"hello")
-    if isinstance(link.conn, MessageSocket):
-        link.conn = link.conn.switch(COURSE)
-        with pytest.raises(ValueError, match="has a format already"):
-            link.file(framer=HeaderBodyFramer("<H"))
-    link.file(framer=COURSE)
+    send_file(link.sock, io.BytesIO(b"hello"), name="电影.mp4", framer=COURSE)
+    sent = link.peer.recv(1000)
+    (size,) = struct.unpack("<i", sent[:4])
+    assert json.loads(sent[4 : 4 + size].decode()) == {"filename": "电影.mp4", "filesize": 5}
+    assert sent[4 + size :] == b"hello"
+    link.peer.sendall(sent)
+    recv_file(link.sock, link.inbox, framer=COURSE)
     assert link.stored == {"电影.mp4": b"hello"}
 
 
@@ -903,6 +896,8 @@ def test_what_is_not_a_connection_for_files_is_refused(source: Path, inbox: Path
         here.setblocking(True)
         conn = MessageSocket(here, LengthPrefixFramer())
         check(conn, TypeError, "expected a HeaderBodyFramer")
+        with pytest.raises(ValueError, match="has a format already"):
+            recv_file(conn, inbox, framer=COURSE)  # type: ignore[arg-type]
         check(here, ValueError, "belongs to a MessageSocket")
         digests = MessageSocket(conn.detach()[0], HeaderBodyFramer(name_key="sha256"))
         check(digests, ValueError, "the key 'sha256' is for a file's digest")
