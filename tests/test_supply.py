@@ -6,6 +6,8 @@ import base64
 import hashlib
 import importlib
 import os
+import subprocess
+import sys
 import tarfile
 import zipfile
 from email.parser import Parser
@@ -54,6 +56,11 @@ def contents(wheel: Path) -> dict[str, bytes]:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
+def write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
 def test_the_wheel_holds_the_package_and_its_licence_and_nothing_else(wheel: Path) -> None:
     assert wheel.name == f"{NAME}-py3-none-any.whl"
     files = contents(wheel)
@@ -83,13 +90,23 @@ def test_installing_it_installs_nothing_else(wheel: Path) -> None:
     assert b"Root-Is-Purelib: true" in files[f"{INFO}/WHEEL"]
 
 
+@pytest.mark.skipif(framing.__name__ != "framing", reason="a copy is not a checkout")
+def test_an_installed_package_can_be_vendored(wheel: Path, tmp_path: Path) -> None:
+    for name, data in contents(wheel).items():
+        write(tmp_path / "site" / name, data)
+    command = [sys.executable, "-S", "-m", "framing", "vendor", "wire"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    subprocess.run(command, cwd=tmp_path, env=environment, timeout=60, check=True)
+    assert "The framing maintainers" in (tmp_path / "wire" / "LICENSE").read_text()
+    for name, data in PACKAGE.items():
+        assert (tmp_path / name.replace("framing/", "wire/", 1)).read_bytes() == data
+
+
 def test_the_sdist_can_be_tested_and_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
     with tarfile.open(build("sdist", ROOT, tmp_path / "sdist")) as archive:
         for each in archive:
             if (file := archive.extractfile(each)) is not None:
-                path = tmp_path / each.name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(file.read())
+                write(tmp_path / each.name, file.read())
     unpacked = tmp_path / NAME
     files = {str(each.relative_to(unpacked)) for each in unpacked.rglob("*") if each.is_file()}
     top = {"README.md", "LICENSE", "CHANGELOG.md", "pyproject.toml", "PKG-INFO"}

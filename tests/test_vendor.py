@@ -6,7 +6,6 @@ import ast
 import os
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ import framing
 
 from .programs import TIMEOUT, run_here
 
-NAME = framing.__name__
 PACKAGE = Path(framing.__file__).parent
 LEFT_OUT = {"__main__", "aio", "cli", "datagram", "files", "server", "testing"}
 
@@ -46,16 +44,11 @@ def vendor(arguments: str) -> str:
     return done.stdout
 
 
-def python(*arguments: str, path: Path | str = "") -> str:
+def python(*arguments: str, path: str = "") -> str:
     """Run Python without any installed package, but with *path*."""
-    return subprocess.run(
-        [sys.executable, "-S", *arguments],
-        env={**os.environ, "PYTHONPATH": str(path)},
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        check=True,
-    ).stdout
+    command = [sys.executable, "-S", *arguments]
+    environment = {**os.environ, "PYTHONPATH": path}
+    return subprocess.check_output(command, env=environment, text=True, timeout=TIMEOUT)
 
 
 def sources(package: Path) -> dict[str, str]:
@@ -118,21 +111,6 @@ def test_a_copy_needs_a_name_that_can_be_imported(homework: Path) -> None:
         assert refused.returncode == 1
         assert "a package cannot be called" in refused.stderr
     assert list(homework.iterdir()) == []
-
-
-@pytest.mark.skipif(NAME != "framing", reason="a copy is not a checkout")
-def test_an_installed_package_can_be_copied(
-    homework: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    buildapi = pytest.importorskip("flit_core.buildapi")
-    monkeypatch.chdir(PACKAGE.parent.parent)
-    wheel = buildapi.build_wheel(str(homework))
-    monkeypatch.chdir(homework)
-    with zipfile.ZipFile(homework / wheel) as archive:
-        archive.extractall(homework / "site")
-    python("-m", "framing", "vendor", "wire", path=homework / "site")
-    assert "The framing maintainers" in (homework / "wire" / "LICENSE").read_text()
-    assert sources(homework / "wire") == sources(PACKAGE)
 
 
 @pytest.mark.slow
