@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import re
 import socket
-import struct
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -62,32 +60,27 @@ def start(tmp_path: Path) -> Iterator[Start]:
         program.kill()
 
 
-@dataclass(frozen=True)
-class Server:
-    """A running server that several tests use, since each has to survive all of them."""
-
-    program: Program
-    address: Address
-    folder: Path
-
-
-Serve = Callable[[str], Server]
+Running = tuple[Program, Address]
+Serve = Callable[[str], Running]
 
 
 @pytest.fixture(scope="module")
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
-    """Start each server once, on a port that the system chooses; end them with Ctrl-C."""
-    running: dict[str, Server] = {}
+    """Start each server once, on a port that the system chooses; end them with Ctrl-C.
 
-    def begin(name: str) -> Server:
+    Several tests use a server, since it has to survive all of them.
+    """
+    running: dict[str, Running] = {}
+
+    def begin(name: str) -> Running:
         if name not in running:
             folder = tmp_path_factory.mktemp("server")
             program = launch(folder, name, *arguments_of(name, folder, 0))
-            running[name] = Server(program, program.address, folder)
+            running[name] = program, program.address
         return running[name]
 
     yield begin
-    ends = {name: server.program.interrupt() for name, server in running.items()}
+    ends = {name: program.interrupt() for name, (program, _) in running.items()}
     for name, (status, lines, errors) in ends.items():
         assert status in INTERRUPTED, name
         assert name not in SERVERS or (status, lines[-1:]) == (0, ["stopped"]), name
@@ -263,7 +256,7 @@ def test_ctrl_c_ends_clients_that_wait_without_a_traceback(start: Start) -> None
 def test_a_server_survives_its_clients_and_serves_them_at_the_same_time(
     serve: Serve, name: str
 ) -> None:
-    address = serve(name).address
+    _, address = serve(name)
     ask, wire, answer = SERVERS[name]
     for beginning in (b"", b"\0\0\0\5he", b"\xff" * 100, b"GET", b"\r\n\r\n", b"\0" * 20):
         for leave in (socket.socket.close, reset):
@@ -284,7 +277,7 @@ def test_a_server_survives_its_clients_and_serves_them_at_the_same_time(
 @slow
 @pytest.mark.parametrize("name", ECHO_SERVERS)
 def test_a_client_that_takes_no_answers_keeps_nobody_waiting(serve: Serve, name: str) -> None:
-    address = serve(name).address
+    _, address = serve(name)
     with connect(address) as greedy, connect(address) as other:
         greedy.settimeout(0.2)
         with pytest.raises(TimeoutError):  # so the server does not take everything in, either
@@ -428,7 +421,7 @@ def test_a_program_shows_what_it_is_about(start: Start, name: str) -> None:
 
 @pytest.mark.parametrize("name", ECHO_SERVERS)
 def test_lines_are_echoed_in_upper_case(start: Start, serve: Serve, name: str) -> None:
-    address = serve(name).address
+    _, address = serve(name)
     clients = start("asyncio_client", *address), start("tcp_echo_client", *address)
     assert clients[0].end() == (0, ["HELLO", "HOW ARE YOU?", "BYE"], "")
     for line, answer in [("hello", "HELLO"), ("", ""), ("粘包 hello", "粘包 HELLO")]:
@@ -466,14 +459,14 @@ def test_a_short_client_is_answered_though_another_has_broken_off(
     start: Start, serve: Serve, talk: tuple[str, ...]
 ) -> None:
     typed, answers, shown = (text.split("|") if text else [] for text in talk[2:])
-    server = serve(talk[0])
+    server, address = serve(talk[0])
     if "udp" not in talk[0]:
-        with connect(server.address) as rude:
+        with connect(address) as rude:
             rude.sendall(b"\0\0")
-    client = start(talk[1], port=server.address[1])
+    client = start(talk[1], port=address[1])
     client.type(*typed)
     assert client.end() == (0, answers, "")
-    assert [server.program.line() for _ in shown] == shown
+    assert [server.line() for _ in shown] == shown
 
 
 @pytest.mark.parametrize(
@@ -498,7 +491,7 @@ def test_both_sides_type_at_the_same_time_and_bye_ends_both(
 
 
 def test_the_short_chat(start: Start, serve: Serve) -> None:
-    address = serve("short/chat_server").address
+    _, address = serve("short/chat_server")
     with join(address, LineFramer()) as alice:
         bob = start("short/talk_client", port=address[1])
         bob.type("hello")
@@ -571,9 +564,15 @@ def test_a_unix_socket_carries_the_echo(start: Start, tmp_path: Path) -> None:
 
 # UDP
 
+ENDS = "receiver", "sender"
+SHOWN_BY = [
+    ["127.0.0.1: hello all", r"127.0.0.1: '\x07'"],
+    ["127.0.0.1 'hello all'", r"127.0.0.1 '\x07'"],
+]
+
 
 def test_udp_clients_are_answered_in_upper_case(start: Start, serve: Serve) -> None:
-    address = serve("udp_echo_server").address
+    _, address = serve("udp_echo_server")
     with framing.open_datagram() as gone:
         framing.send_datagram(gone, b"x" * 60_000, address)  # and is closed before the answer
     clients = [start("udp_echo_client", *address) for _ in range(2)]
@@ -610,29 +609,20 @@ def test_two_chat_over_udp_and_bye_ends_both(start: Start, name: str) -> None:
 
 
 @on_linux
-@slow
-def test_the_short_broadcast(start: Start, serve: Serve) -> None:
-    receiver = serve("zh/broadcast_receiver")
-    sender = start("zh/broadcast_sender", TO_ALL, port=receiver.address[1])
-    sender.type("大家好", "\x1b[2J")
-    assert sender.end() == (0, [], "")
-    lines = [receiver.program.line(), receiver.program.line()]
-    assert lines == ["127.0.0.1 '大家好'", r"127.0.0.1 '\x1b[2J'"]
-
-
-@on_linux
-def test_all_receivers_get_a_broadcast(start: Start) -> None:
-    first = start("udp_broadcast_receiver", TO_ALL, 0)
-    _, port = first.address
-    others = [start("udp_broadcast_receiver", TO_ALL, port) for _ in range(2)]
-    for receiver in others:
-        assert receiver.address == (TO_ALL, port)
-    sender = start("udp_broadcast_sender", TO_ALL, port)
-    sender.type("hello all", "\a")
-    assert sender.end() == (0, [], "")
-    for receiver in [first, *others]:
-        assert receiver.line() == "127.0.0.1: hello all"
-        assert receiver.line() == r"127.0.0.1: '\x07'"
+@pytest.mark.parametrize("short", [False, pytest.param(True, marks=slow)])
+def test_all_receivers_get_a_broadcast(start: Start, short: bool) -> None:
+    receiver, sender = (f"{'zh/' if short else 'udp_'}broadcast_{end}" for end in ENDS)
+    receivers = [start(receiver, *[TO_ALL, 0][short * 2 :])]
+    _, port = receivers[0].address
+    for _ in range(2):
+        receivers.append(start(receiver, *[TO_ALL, port][short * 2 :], port=port))
+        assert receivers[-1].address[1] == port
+    sending = start(sender, *[TO_ALL, port][: 2 - short], port=port)
+    sending.type("hello all", "\a")
+    assert sending.end() == (0, [], "")
+    for each in receivers:
+        lines = [each.line(), each.line()]
+        assert lines == SHOWN_BY[short]
 
 
 # The chat
@@ -676,7 +666,7 @@ def test_people_chat_at_the_same_time_and_bye_leaves(start: Start) -> None:
 
 @slow
 def test_a_chat_client_that_receives_nothing_is_put_out(serve: Serve) -> None:
-    address = serve("chat_server").address
+    _, address = serve("chat_server")
     with join_chat(address, "bob") as bob, join_chat(address, "alice") as alice:
         # More than the system holds for him, so that the server has to wait.
         alice.send_many(["x" * 990] * 20_000)
@@ -809,7 +799,7 @@ def test_the_http_server_keeps_a_connection_until_it_is_asked_not_to(serve: Serv
         (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi", b"405 Method Not"),
         (b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: Close\r\n\r\n", b"404 Not Found"),
     ]
-    with connect(serve("http_server").address) as conn:
+    with connect(serve("http_server")[1]) as conn:
         conn.sendall(b"".join(request for request, _ in requests))  # all before the first answer
         for request, status in requests:
             head, body = receive_http(conn, only_head=request.startswith(b"HEAD"))
@@ -820,7 +810,7 @@ def test_the_http_server_keeps_a_connection_until_it_is_asked_not_to(serve: Serv
 
 
 def test_the_http_server_refuses_what_it_cannot_follow(serve: Serve) -> None:
-    address = serve("http_server").address
+    _, address = serve("http_server")
     get = b"GET / HTTP/1.1\r\nHost: a\r\n"
     for request in (
         b"GET / HTTP/1.1\r\n\r\n",  # RFC 9112 section 3.2: without a Host
@@ -910,11 +900,3 @@ def test_the_table_of_errors_has_the_words_of_the_library_and_no_others() -> Non
     for phrase, make in MISTAKES.items():
         with pytest.raises(Exception, match=re.escape(phrase)):
             make()
-
-
-@little_endian
-def test_the_format_of_the_course_is_what_struct_packs() -> None:
-    header = b'{"filename":"a.txt","filesize":5}'
-    wire = struct.pack("i", len(header)) + header + b"hello"
-    assert COURSE.encode(HeaderMessage({"filename": "a.txt"}, b"hello")) == wire
-    assert COURSE.decode(wire).body == b"hello"
