@@ -34,7 +34,8 @@ from framing.files import new_file, recv_file, send_file
 from .fakes import WrappedSocket
 from .pairs import MIB, Pair, Task, fill, raising, tcp_pair, tls_pair, unix_pair, wrapped_pair
 
-Connection = socket.socket | MessageSocket[HeaderMessage]
+Messages = MessageSocket[HeaderMessage]
+Connection = socket.socket | Messages
 Over = Callable[..., Connection]
 Ends = tuple[Connection, Connection]
 Patch = pytest.MonkeyPatch
@@ -51,9 +52,7 @@ def bare(sock: socket.socket, _: object = None) -> socket.socket:
     return sock
 
 
-def messages(
-    sock: socket.socket, framer: HeaderBodyFramer = FRAMER
-) -> MessageSocket[HeaderMessage]:
+def messages(sock: socket.socket, framer: HeaderBodyFramer = FRAMER) -> Messages:
     return MessageSocket(sock, framer)
 
 
@@ -67,11 +66,11 @@ def send(conn: Connection, count: int = 1) -> None:
 
 def recv(conn: Connection) -> HeaderMessage:
     """Receive a message, and return it as it was before its size was filled in."""
-    message = (
-        conn.recv() if isinstance(conn, MessageSocket) else framing.recv_msg(conn, framer=FRAMER)
-    )
-    header = {key: value for key, value in message.header.items() if key != "size"}
-    return HeaderMessage(header, message.body)
+    if isinstance(conn, MessageSocket):
+        header, body = conn.recv()
+    else:
+        header, body = framing.recv_msg(conn, framer=FRAMER)
+    return HeaderMessage({key: header[key] for key in header if key != "size"}, body)
 
 
 def wire(body: bytes = b"hello", **header: Any) -> bytes:
@@ -176,10 +175,8 @@ def test_files_and_messages_arrive_as_they_were(
     assert recv(there) == MESSAGE
     first = recv_file(there, inbox, progress=lambda *at: received.append(at))
     assert (first, recv_file(there, inbox)) == (inbox / "source.bin", inbox / "2")
-    assert {each.name: each.read_bytes() for each in inbox.iterdir()} == {
-        "source.bin": data,
-        "2": data,
-    }
+    assert sorted(os.listdir(inbox)) == ["2", "source.bin"]
+    assert first.read_bytes() == (inbox / "2").read_bytes() == data
     assert recv(there) == MESSAGE
     sending.result()
     for calls in (sent, received):
@@ -187,9 +184,7 @@ def test_files_and_messages_arrive_as_they_were(
         assert (calls[0], calls[-1]) == ((0, size), (size, size))
         assert len(calls) > (size > PIECE) + (size > 0)
     here.close()
-    with pytest.raises(
-        (framing.EndOfStreamError, ConnectionResetError)
-    ):  # TLS may reset the connection
+    with pytest.raises((EOFError, ConnectionResetError)):  # TLS may reset the connection
         recv_file(there, inbox)
 
 
@@ -411,7 +406,8 @@ def test_you_may_choose_the_name(link: Link) -> None:
 
 def test_a_cut_at_any_byte_leaves_nothing(over: Over, inbox: Path) -> None:
     whole = wire(bytes(20), sha256=hashlib.sha256(bytes(20)).hexdigest())
-    cuts = [(whole[:size], len(whole)) for size in range(1, len(whole))]
+    body = len(whole) - 20
+    cuts = [(whole[:at], len(whole) if at >= body else None) for at in range(1, len(whole))]
     for size in (6, 100_000, 2**70, 10**600):  # more than will come
         sent = wire(size=size)
         cuts.append((sent, len(sent) - 5 + size))
@@ -426,7 +422,7 @@ def test_a_cut_at_any_byte_leaves_nothing(over: Over, inbox: Path) -> None:
                 with pytest.raises(framing.IncompleteMessageError) as info:
                     receive()
                 assert info.value.received == len(sent)
-                assert info.value.expected == expected or len(sent) < len(whole) - 20
+                assert expected in {None, info.value.expected}
         assert link.stored == {}
 
 
@@ -442,10 +438,9 @@ def test_a_file_without_a_size_breaks_the_format(size: Any, link: Link) -> None:
 def test_a_wrong_checksum_leaves_nothing(link: Link) -> None:
     right = hashlib.sha256(b"hello").hexdigest()
     wrong = hashlib.sha256(b"jello").hexdigest()
+    text = "expected the SHA-256 digest"
     for digest in (wrong, right[:-1], "", 7, True, [right]):
-        error = link.refuses(
-            wire(sha256=digest), framing.BadMessageError, "expected the SHA-256 digest"
-        )
+        error = link.refuses(wire(sha256=digest), framing.BadMessageError, text)
         assert error.offset is not None
     link.peer.sendall(wire(sha256=right.upper()) + wire(sha256=None))
     for _ in range(2):
