@@ -37,17 +37,8 @@ class Program:
     """A running program. Its warnings, such as about a socket left open, count as errors."""
 
     def __init__(self, command: list[str], folder: Path | None = None) -> None:
-        self.process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=folder,
-            env=ENVIRONMENT,
-        )
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        assert self.process.stderr is not None
+        pipes: Any = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        self.process: Any = subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, **pipes)
         self._stdin = self.process.stdin
         self._stdout, reader = lines_of(self.process.stdout)
         self._stderr, error_reader = lines_of(self.process.stderr)
@@ -58,7 +49,7 @@ class Program:
         return self._next(self._stdout)
 
     def is_silent(self, seconds: float) -> bool:
-        """Wait for a line, which stays the next one, and return whether none came."""
+        """Wait a while for a line, which stays the next one, and return whether none came."""
         end = time.monotonic() + seconds
         while self._stdout.empty() and time.monotonic() < end:
             time.sleep(0.01)

@@ -518,7 +518,7 @@ def test_a_file_is_moved_with_or_without_hard_links(
     broken = raising(OSError(errno.EIO, "the disk is broken"))
     for call in ("replace", "open") if way == "refused" else ("link",) if way == "there" else ():
         with monkeypatch.context() as patch:
-            patch.setattr(os, call, broken)
+            patch.setattr(os, call, broken, raising=False)
             link.refuses(wire(), OSError, "the disk is broken")
 
 
