@@ -15,7 +15,7 @@ import threading
 import time
 from pathlib import Path
 from queue import Queue
-from typing import IO, Any
+from typing import Any
 from unittest import mock
 
 import framing
@@ -38,8 +38,8 @@ class Program:
 
     def __init__(self, command: list[str], folder: Path | None = None) -> None:
         pipes: Any = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-        self.process: Any = subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, **pipes)
-        self._stdin = self.process.stdin
+        self.process = subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, **pipes)
+        self._stdin: Any = self.process.stdin
         self._stdout, reader = lines_of(self.process.stdout)
         self._stderr, error_reader = lines_of(self.process.stderr)
         self._readers = [reader, error_reader]
@@ -134,7 +134,7 @@ def _text_of(file: io.TextIOWrapper) -> str:
     return file.read()
 
 
-def lines_of(stream: IO[bytes]) -> tuple[Queue[str | None], threading.Thread]:
+def lines_of(stream: Any) -> tuple[Queue[str | None], threading.Thread]:
     """Read lines in a thread, so that waiting for one can time out; at the end, ``None``."""
     lines: Queue[str | None] = Queue()
 

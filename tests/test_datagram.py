@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from functools import partial
 from random import randbytes, randrange
 from socket import AF_INET, AF_INET6, SO_BROADCAST, SOL_SOCKET
 from typing import Any
@@ -269,16 +270,15 @@ def test_the_interface_has_the_form_that_the_system_takes(
     group: str, interface: Any, has_mreqn: bool, expected: bytes, monkeypatch: Patch
 ) -> None:
     monkeypatch.setattr(datagram, "_HAS_MREQN", has_mreqn)
-    level, join, leave, family, host = (
-        socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.IP_DROP_MEMBERSHIP, AF_INET, "224.0.0.1",
-    )  # fmt: skip
-    if ":" in group:
-        level, join, leave = socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, socket.IPV6_LEAVE_GROUP
-        family, host = AF_INET6, "ff02::1"
+    level, join, leave, family = (
+        (socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, socket.IPV6_LEAVE_GROUP, AF_INET6)
+        if ":" in group
+        else (socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.IP_DROP_MEMBERSHIP, AF_INET)
+    )
     sock: Any = ScriptedDatagramSocket(family=family)
     join_multicast(sock, group, interface)
     leave_multicast(sock, group, interface)
-    membership = socket.inet_pton(family, host) + expected
+    membership = socket.inet_pton(family, group.partition("%")[0]) + expected
     assert sock.options == [(level, each, membership) for each in (join, leave)]
 
 
@@ -641,6 +641,16 @@ def test_wrong_arguments_are_refused(
 ) -> None:
     with pytest.raises((TypeError, ValueError), match=text):
         call(server)
+
+
+def test_only_a_datagram_socket_will_do() -> None:
+    with socket.socket() as stream:
+        calls: Any = (partial(send_datagram, data=b""), recv_datagram, partial(ask, server=None))
+        for call in calls:
+            with pytest.raises(ValueError, match=r"datagram socket \(SOCK_DGRAM\), not .*STREAM"):
+                call(stream)
+            with pytest.raises(TypeError, match="expected a UDP socket, not int"):
+                call(5)
 
 
 # Discovery
