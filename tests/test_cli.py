@@ -130,7 +130,6 @@ def test_sizes_have_units() -> None:
 
 # send
 
-
 FRAMERS = {
     "length:<H": ("hello", "hello"),
     r"delimiter:\r\n": ("hello", "hello"),
@@ -194,9 +193,7 @@ def test_a_framer_of_ones_own_is_found_in_the_current_directory(
         ("--hex", b"00ff\n0a\n", [b"\x00\xff", b"\n"]),
     ],
 )
-def test_messages_are_sent_as_they_were_typed(
-    typed: str, stdin: bytes, received: list[bytes]
-) -> None:
+def test_messages_are_sent_as_typed(typed: str, stdin: bytes, received: list[bytes]) -> None:
     messages: list[bytes] = []
     with serving(messages.extend) as address:
         assert run_here("send", address, *shlex.split(typed), stdin=stdin).returncode == 0

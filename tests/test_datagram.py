@@ -305,7 +305,7 @@ def test_broadcast_without_permission_says_how_to_get_it(host: str, client: Sock
 def test_other_errors_pass_through(number: int, address: Any) -> None:
     error = OSError(number, "the system says no")  # EMSGSIZE: the path carries less
     sock: Any = ScriptedDatagramSocket(error, error, peer=(IPV4, 9))
-    sock.setsockopt(SOL_SOCKET, SO_BROADCAST, int(address is not None))
+    sock.setsockopt(SOL_SOCKET, SO_BROADCAST, int(number == errno.EACCES and bool(address)))
     for call in (
         lambda: send_datagram(sock, bytes(65_507), address, ignore_refused=True),
         lambda: recv_datagram(sock, ignore_refused=True),
@@ -329,9 +329,7 @@ def report_errors(sock: Sock) -> Sock:
 
 @on_linux
 @every_timeout
-def test_an_unconnected_receiver_goes_on_after_a_refused_datagram(
-    timeout: float | None, server: Sock, client: Sock
-) -> None:
+def test_a_server_survives_its_clients(timeout: Any, server: Sock, client: Sock) -> None:
     report_errors(server).settimeout(timeout)
     for _ in range(3):
         send_datagram(server, b"anybody?", refused_address())
@@ -346,9 +344,7 @@ def test_an_unconnected_receiver_goes_on_after_a_refused_datagram(
 
 
 @every_timeout
-def test_a_connected_receiver_goes_on_only_if_it_ignores_errors(
-    timeout: float | None, client: Sock, open_socket: Open
-) -> None:
+def test_a_connected_socket_reports_errors(timeout: Any, client: Sock, open_socket: Open) -> None:
     address = refused_address()
     client.connect(address)
     send_datagram(client, b"anybody?")
@@ -383,9 +379,7 @@ def test_late_errors_are_ignored_unless_the_socket_is_connected(name: str) -> No
 
 @on_linux
 @pytest.mark.parametrize("passed", [20, BOUND])
-def test_ignored_errors_do_not_start_the_timeout_again(
-    passed: int, server: Sock, monkeypatch: Patch
-) -> None:
+def test_errors_do_not_stretch_the_time(passed: int, server: Sock, monkeypatch: Patch) -> None:
     send_datagram(report_errors(server), b"anybody?", refused_address())
     times, waits = iter([1000.0, 1000.0 + passed]), []
     monkeypatch.setattr(datagram, "monotonic", lambda: next(times))
@@ -400,9 +394,7 @@ def test_ignored_errors_do_not_start_the_timeout_again(
 
 
 @contextmanager
-def answering(
-    server: Sock, answer: Callable[[bytes], bytes | None], count: int = 1
-) -> Iterator[None]:
+def answering(server: Sock, answer: Callable[[bytes], Any], count: int = 1) -> Iterator[None]:
     """Let *server* answer *count* requests, or leave some unanswered, while the block runs."""
 
     def serve() -> None:
@@ -509,9 +501,7 @@ def test_a_refused_request_is_silence_on_an_unconnected_socket(client: Sock) -> 
         ask(client, refused_address(), ignore_refused=False)
 
 
-def test_a_refused_request_is_an_error_on_a_connected_socket(
-    client: Sock, open_socket: Open
-) -> None:
+def test_a_connected_request_is_refused(client: Sock, open_socket: Open) -> None:
     address = refused_address()
     client.connect(address)
     with pytest.raises(ConnectionRefusedError):
@@ -544,9 +534,7 @@ def test_a_host_is_looked_up_once(
 
 @needs("MSG_DONTWAIT", "without it, a blocking socket blocks")
 @every_timeout
-def test_waking_up_for_nothing_does_not_end_the_waiting(
-    timeout: Any, server: Sock, client: Sock, monkeypatch: Patch
-) -> None:
+def test_waking_for_nothing(timeout: Any, server: Sock, client: Sock, monkeypatch: Patch) -> None:
     """As happens if a checksum is wrong, or if another thread is faster."""
     wait, lies, all_told = datagram._is_readable, [True] * 5, threading.Event()
 
@@ -636,9 +624,7 @@ def test_a_descriptor_may_have_any_number(server: Sock, client: Sock) -> None:
         (lambda sock: join_multicast(sock, None), "a group as text, not NoneType"),  # type: ignore[arg-type]
     ],
 )
-def test_wrong_arguments_are_refused(
-    call: Callable[[Sock], object], text: str, server: Sock
-) -> None:
+def test_wrong_arguments_are_refused(call: Any, text: str, server: Sock) -> None:
     with pytest.raises((TypeError, ValueError), match=text):
         call(server)
 
@@ -659,9 +645,7 @@ REFUSAL = "broadcast or multicast .* send_datagram once, then recv_datagram .* e
 
 
 @pytest.mark.parametrize("way", [pytest.param("broadcast", marks=on_linux), "multicast"])
-def test_the_advice_against_asking_many_finds_every_answer(
-    way: str, open_socket: Open, multicaster: Sock
-) -> None:
+def test_the_advice_finds_every_answer(way: str, open_socket: Open, multicaster: Sock) -> None:
     first = open_socket(("", 0), reuse_address=True)
     port = first.getsockname()[1]
     devices = [first, open_socket(("", port), reuse_address=True)]

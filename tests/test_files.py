@@ -97,9 +97,7 @@ class Link:
         files = (each for each in self.inbox.parent.rglob("*") if each.is_file())
         return {each.name: each.read_bytes() for each in files}
 
-    def refuses(
-        self, file: bytes, error: type[Exception], match: Any = None, **options: Any
-    ) -> Any:
+    def refuses(self, file: bytes, error: Any, match: Any = None, **options: Any) -> Any:
         """Return the error for *file*, which leaves nothing, and after which the next comes."""
         before = self.stored
         self.peer.sendall(file + AFTER)
@@ -156,9 +154,7 @@ def large(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("size", [0, 1, 65_536, 1_000_003])
-def test_files_and_messages_arrive_as_they_were(
-    ends: Ends, size: int, source: Path, inbox: Path
-) -> None:
+def test_files_and_messages_arrive(ends: Ends, size: int, source: Path, inbox: Path) -> None:
     """And progress is reported from nothing to all."""
     (here, there), data = ends, os.urandom(size)
     source.write_bytes(data)
@@ -227,9 +223,7 @@ def test_a_message_that_is_not_a_file_stays(link: Link) -> None:
     assert link.stored == {}
 
 
-def test_a_file_larger_than_any_message_takes_little_memory(
-    pair: Pair, over: Over, large: Path, inbox: Path
-) -> None:
+def test_a_large_file_takes_little_memory(pair: Pair, over: Over, large: Path, inbox: Path) -> None:
     here, there = (over(sock, SMALL) for sock in pair)
     os.truncate(large, 8 * MIB)
     tracemalloc.start()
@@ -243,9 +237,7 @@ def test_a_file_larger_than_any_message_takes_little_memory(
 
 
 @pytest.mark.parametrize("way", ["missing", "refused", "refused later"])
-def test_without_sendfile_the_file_is_read(
-    way: str, source: Path, link: Link, monkeypatch: Patch
-) -> None:
+def test_sendfile_may_be_missing(way: str, source: Path, link: Link, monkeypatch: Patch) -> None:
     real, calls = getattr(os, "sendfile", None), itertools.count()
 
     def refuse(*arguments: int) -> int:
@@ -464,9 +456,7 @@ def test_a_file_above_the_limit_is_refused_before_it_comes(link: Link) -> None:
 
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("kind", ["file", "link", "dangling link", "directory"])
-def test_what_is_there_is_only_replaced_if_you_say_so(
-    kind: str, overwrite: bool, link: Link, tmp_path: Path
-) -> None:
+def test_what_is_there_is_kept(kind: str, overwrite: bool, link: Link, tmp_path: Path) -> None:
     path, other = link.inbox / "f", tmp_path / "other"
     if kind == "directory":
         path.mkdir()
@@ -494,9 +484,7 @@ def test_what_is_there_is_only_replaced_if_you_say_so(
 
 
 @pytest.mark.parametrize("way", ["there", "refused", "missing", "as on Windows"])
-def test_a_file_is_moved_with_or_without_hard_links(
-    way: str, link: Link, monkeypatch: Patch
-) -> None:
+def test_hard_links_may_be_missing(way: str, link: Link, monkeypatch: Patch) -> None:
     if way == "refused":
         monkeypatch.setattr(os, "link", raising(PermissionError(errno.EPERM, "no")), raising=False)
     elif way == "missing":
@@ -588,9 +576,7 @@ def test_a_timeout_costs_nothing_before_the_body_and_then_that_file_only(link: L
         lambda sock: next(iter(MessageSocket(sock, LineFramer()))),
     ],
 )
-def test_the_rest_of_a_file_is_skipped_by_whatever_comes_next(
-    receive: Callable[[socket.socket], str], inbox: Path
-) -> None:
+def test_the_rest_of_a_file_is_skipped(receive: Callable[..., str], inbox: Path) -> None:
     here, there = unix_pair()
     there.settimeout(0.01)
     with here, there:
@@ -646,9 +632,7 @@ class Interruption(BaseException):
 @pytest.mark.usefixtures("without_collection")
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="Windows has no interval timers")
 @pytest.mark.parametrize("make_pair", [unix_pair, wrapped_pair])
-def test_signals_leave_all_or_nothing(
-    make_pair: Callable[[], Pair], over: Over, inbox: Path
-) -> None:
+def test_signals_leave_all_or_nothing(make_pair: Any, over: Over, inbox: Path) -> None:
     data, times, outcomes = os.urandom(400_000), random.Random(7), set()
     before = signal.signal(signal.SIGALRM, raising(Interruption()))
     try:
@@ -800,9 +784,7 @@ def test_a_slow_file_may_take_longer_than_the_timeout(source: Path, inbox: Path)
     ("make_pair", "over"),
     [(tcp_pair, bare), (wrapped_pair, bare), (wrapped_pair, messages), (tls_pair, messages)],
 )
-def test_threads_send_files_and_messages_whole_while_another_receives(
-    make_pair: Callable[[], Pair], over: Over, inbox: Path, large: Path
-) -> None:
+def test_threads_mix_nothing(make_pair: Any, over: Over, inbox: Path, large: Path) -> None:
     os.truncate(large, 2 * MIB)
     here, there = map(over, make_pair())
     with here, there:
