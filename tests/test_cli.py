@@ -28,6 +28,9 @@ from framing.cli.terminal import Progress
 
 from .programs import COMMAND, TIMEOUT, Listener, run_here
 
+Listen = Callable[..., Listener]
+Patch = pytest.MonkeyPatch
+
 NAME = framing.__name__  # which a copy of the package changes
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals or shells")
 
@@ -57,7 +60,7 @@ def inbox(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def listen() -> Iterator[Callable[..., Listener]]:
+def listen() -> Iterator[Listen]:
     """Start listeners, and leave none of them behind."""
     running: list[Listener] = []
 
@@ -71,7 +74,7 @@ def listen() -> Iterator[Callable[..., Listener]]:
 
 
 @pytest.fixture
-def receiver(listen: Callable[..., Listener], inbox: Path) -> Listener:
+def receiver(listen: Listen, inbox: Path) -> Listener:
     return listen(inbox, command="recv-file")
 
 
@@ -161,9 +164,7 @@ number = 7
 """
 
 
-def test_a_framer_of_ones_own_is_found_in_the_current_directory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_your_own_framer_is_found(tmp_path: Path, monkeypatch: Patch) -> None:
     (tmp_path / "own_formats.py").write_text(OWN_FORMATS)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [each for each in sys.path if each])
@@ -255,7 +256,7 @@ def test_replies_are_waited_for_escaped_or_ignored(tmp_path: Path) -> None:
 # listen
 
 
-def test_listen_says_which_client_a_message_is_from(listen: Callable[..., Listener]) -> None:
+def test_listen_says_which_client_a_message_is_from(listen: Listen) -> None:
     listener = listen("--echo", "--framer", "lines")
     with listener.connect() as first, listener.connect() as second:
         for sock, text in ((first, "one"), (second, "\x1b[2J"), (first, "你好")):
@@ -269,7 +270,7 @@ def test_listen_says_which_client_a_message_is_from(listen: Callable[..., Listen
 
 
 @posix
-def test_a_bad_client_does_not_stop_the_others(listen: Callable[..., Listener]) -> None:
+def test_a_bad_client_does_not_stop_the_others(listen: Listen) -> None:
     listener = listen()
     with listener.connect() as bad:
         bad.sendall(b"GET / HTTP/1.1\r\n\r\n")
@@ -300,9 +301,7 @@ def send_raw(receiver: Listener, header: dict[str, object], body: bytes) -> sock
     return sock
 
 
-def test_files_arrive_though_other_clients_are_not_senders(
-    listen: Callable[..., Listener], inbox: Path, tmp_path: Path
-) -> None:
+def test_files_arrive(listen: Listen, inbox: Path, tmp_path: Path) -> None:
     receiver = listen(inbox, "--framer", "header:<H", "--overwrite", command="recv-file")
     receiver.connect().close()
     with receiver.connect() as stranger:
@@ -321,9 +320,7 @@ def test_files_arrive_though_other_clients_are_not_senders(
 
 
 @pytest.mark.parametrize("size", [4, 30_000_000], ids=["small", "large"])
-def test_the_sender_says_why_a_file_was_refused(
-    receiver: Listener, inbox: Path, tmp_path: Path, size: int
-) -> None:
+def test_the_sender_says_why(receiver: Listener, inbox: Path, tmp_path: Path, size: int) -> None:
     (inbox / "f").write_bytes(b"mine")
     (tmp_path / "f").write_bytes(bytes(size))
     sent = run_here("send-file", str(tmp_path / "f"), receiver.where)
@@ -335,7 +332,7 @@ def test_the_sender_says_why_a_file_was_refused(
     assert files(inbox) == {"f": b"mine"}
 
 
-def test_what_a_receiver_says_is_escaped_and_short(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_receiver_says_is_escaped_and_short(monkeypatch: Patch) -> None:
     def refuse(conn: Any) -> None:
         conn.send(framing.HeaderMessage({"error": "\x1b[2J" + "x" * 999}, b""))
         list(conn)
@@ -378,9 +375,7 @@ sys.exit(main())
 """
 
 
-def test_a_client_that_sends_nothing_makes_room_for_the_next_one(
-    listen: Callable[..., Listener], inbox: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_silent_client_makes_room(listen: Listen, inbox: Path, monkeypatch: Patch) -> None:
     monkeypatch.setattr("tests.programs.COMMAND", [sys.executable, "-c", SHORT])
     receiver = listen(inbox, command="recv-file")
     with receiver.connect():
@@ -411,9 +406,7 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize("has_tqdm", [True, False])
-def test_progress_on_a_terminal_shows_the_name_of_the_file(
-    has_tqdm: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_progress_shows_the_name_of_the_file(has_tqdm: bool, monkeypatch: Patch) -> None:
     if has_tqdm:
         pytest.importorskip("tqdm")
     else:
@@ -455,9 +448,7 @@ GOOD = b"\0\0\0\5hello"
         ("--framer lines", b"a\n\xff\nb\n\xff\nc", 5, "at byte 6: bad messages: 2"),
     ],
 )
-def test_inspect_lists_messages_and_what_is_wrong(
-    typed: str, capture: bytes, rows: int, why: str, tmp_path: Path
-) -> None:
+def test_inspect(typed: str, capture: bytes, rows: int, why: str, tmp_path: Path) -> None:
     path = tmp_path / "capture.bin"
     path.write_bytes(capture)
     done = run_here("inspect", *typed.split(), stdin=capture)

@@ -534,7 +534,7 @@ def test_a_host_is_looked_up_once(
 
 @needs("MSG_DONTWAIT", "without it, a blocking socket blocks")
 @every_timeout
-def test_waking_for_nothing(timeout: Any, server: Sock, client: Sock, monkeypatch: Patch) -> None:
+def test_false_alarms_pass(timeout: Any, server: Sock, client: Sock, monkeypatch: Patch) -> None:
     """As happens if a checksum is wrong, or if another thread is faster."""
     wait, lies, all_told = datagram._is_readable, [True] * 5, threading.Event()
 

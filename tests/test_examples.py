@@ -239,9 +239,7 @@ def test_ctrl_c_ends_clients_that_wait_without_a_traceback(start: Start) -> None
 
 
 @pytest.mark.parametrize("name", SERVERS)
-def test_a_server_survives_its_clients_and_serves_them_at_the_same_time(
-    serve: Serve, name: str
-) -> None:
+def test_a_server_survives_its_clients(serve: Serve, name: str) -> None:
     _, address = serve(name)
     for beginning in (b"", b"\0\0\0\5he", b"\xff" * 100, b"GET", b"\r\n\r\n", b"\0" * 20):
         for leave in (socket.socket.close, reset):
@@ -438,9 +436,7 @@ TALKS = [
 @pytest.mark.parametrize(
     "talk", [pytest.param(talk, marks=slow if i > 1 else ()) for i, talk in enumerate(TALKS)]
 )
-def test_a_short_client_is_answered_though_another_has_broken_off(
-    start: Start, serve: Serve, talk: tuple[str, ...]
-) -> None:
+def test_a_short_client_is_answered(start: Start, serve: Serve, talk: tuple[str, ...]) -> None:
     typed, answers, shown = (text.split("|") if text else [] for text in talk[2:])
     server, address = serve(talk[0])
     if "udp" not in talk[0]:
