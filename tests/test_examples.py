@@ -543,12 +543,6 @@ def test_a_unix_socket_carries_the_echo(start: Start, tmp_path: Path) -> None:
 
 # UDP
 
-ENDS = "receiver", "sender"
-SHOWN_BY = [
-    ["127.0.0.1: hello all", r"127.0.0.1: '\x07'"],
-    ["127.0.0.1 'hello all'", r"127.0.0.1 '\x07'"],
-]
-
 
 def test_udp_clients_are_answered_in_upper_case(start: Start, serve: Serve) -> None:
     _, address = serve("udp_echo_server")
@@ -588,20 +582,24 @@ def test_two_chat_over_udp_and_bye_ends_both(start: Start, name: str) -> None:
 
 
 @on_linux
-@pytest.mark.parametrize("short", [False, pytest.param(True, marks=slow)])
-def test_all_receivers_get_a_broadcast(start: Start, short: bool) -> None:
-    receiver, sender = (f"{'zh/' if short else 'udp_'}broadcast_{end}" for end in ENDS)
-    receivers = [start(receiver, *[TO_ALL, 0][short * 2 :])]
+@pytest.mark.parametrize("kind", ["udp_broadcast", pytest.param("zh/broadcast", marks=slow)])
+def test_all_receivers_get_a_broadcast(start: Start, kind: str) -> None:
+    is_short = "/" in kind
+
+    def receive(port: int) -> Program:
+        return start(f"{kind}_receiver", *([] if is_short else [TO_ALL, port]), port=port)
+
+    receivers = [receive(0)]
     _, port = receivers[0].address
-    for _ in range(2):
-        receivers.append(start(receiver, *[TO_ALL, port][short * 2 :], port=port))
-        assert receivers[-1].address[1] == port
-    sending = start(sender, *[TO_ALL, port][: 2 - short], port=port)
-    sending.type("hello all", "\a")
-    assert sending.end() == (0, [], "")
-    for each in receivers:
-        lines = [each.line(), each.line()]
-        assert lines == SHOWN_BY[short]
+    receivers += [receive(port), receive(port)]
+    assert [each.address[1] for each in receivers[1:]] == [port, port]
+    sender = start(f"{kind}_sender", TO_ALL, *([] if is_short else [port]), port=port)
+    sender.type("hello all", "\a")
+    assert sender.end() == (0, [], "")
+    shown = ["127.0.0.1: hello all", r"127.0.0.1: '\x07'"]
+    if is_short:
+        shown = ["127.0.0.1 'hello all'", r"127.0.0.1 '\x07'"]
+    assert [[each.line(), each.line()] for each in receivers] == [shown] * 3
 
 
 # The chat

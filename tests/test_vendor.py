@@ -32,10 +32,8 @@ print(*dir(wire), *(getattr(wire, name).__module__ for name in wire.__all__))
 
 
 @pytest.fixture(autouse=True)
-def homework(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Work in an empty folder."""
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def vendor(arguments: str) -> str:
@@ -57,29 +55,29 @@ def sources(package: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("options", ["", "--minimal"], ids=["whole", "minimal"])
-def test_a_copy_beside_a_program_works(options: str, homework: Path) -> None:
+def test_a_copy_beside_a_program_works(options: str) -> None:
     assert vendor(f"wire {options}").startswith(f"wire: framing {framing.__version__}, ")
-    assert "The framing maintainers" in (homework / "wire" / "LICENSE").read_text()
-    (homework / "server.py").write_text(HOMEWORK)
+    assert "The framing maintainers" in Path("wire/LICENSE").read_text()
+    Path("server.py").write_text(HOMEWORK)
     first, second, names = python("server.py").splitlines()
     assert (first, second) == ("b'hello'", "bye")
     expected = {"MessageSocket", "connect", "send_msg", "recv_msg", "LineFramer", "JsonFramer"}
     assert expected <= set(names.split())
 
 
-def test_a_whole_copy_has_its_own_name(homework: Path) -> None:
+def test_a_whole_copy_has_its_own_name() -> None:
     vendor("app --name wire")
     assert os.listdir("app") == ["wire"]
     shown = python("-m", "app.wire", "send", "--help")
     assert shown.startswith("usage: python -m app.wire send ")
     assert "\n  python -m app.wire send 127.0.0.1:9000 " in shown
     python("-m", "app.wire", "vendor", "second")
-    assert sources(homework / "second") == sources(homework / "app" / "wire") == sources(PACKAGE)
+    assert sources(Path("second")) == sources(Path("app/wire")) == sources(PACKAGE)
 
 
-def test_a_minimal_copy_is_complete(homework: Path) -> None:
+def test_a_minimal_copy_is_complete() -> None:
     vendor("wire --minimal")
-    copied = sources(homework / "wire")
+    copied = sources(Path("wire"))
     assert copied.keys() == {
         name for name in sources(PACKAGE) if name.split("/")[0].split(".")[0] not in LEFT_OUT
     }
@@ -90,27 +88,27 @@ def test_a_minimal_copy_is_complete(homework: Path) -> None:
                 assert not LEFT_OUT & {each.split(".")[0] for each in imported}, name
 
 
-def test_only_an_unchanged_copy_is_replaced(homework: Path) -> None:
+def test_only_an_unchanged_copy_is_replaced() -> None:
     vendor("wire --minimal")
     python("-c", "import wire")  # which leaves compiled files in it
     vendor("wire")
-    assert (homework / "wire" / "cli").is_dir()
-    (homework / "wire" / "mine.py").touch()
-    (homework / "other").mkdir()
+    assert Path("wire/cli").is_dir()
+    Path("wire/mine.py").touch()
+    Path("other").mkdir()
     for name in ("wire", "other"):
         refused = run_here("vendor", name)
         assert refused.returncode == 1
         assert f"{name} exists, and is not an unchanged copy" in refused.stderr
-    assert (homework / "wire" / "mine.py").exists()
+    assert Path("wire/mine.py").exists()
     assert sorted(os.listdir()) == ["other", "wire"]
 
 
-def test_a_copy_needs_a_name_that_can_be_imported(homework: Path) -> None:
+def test_a_copy_needs_a_name_that_can_be_imported() -> None:
     for target in (".", "a-b", "class", "socket", "app --name a/b"):
         refused = run_here("vendor", *target.split())
         assert refused.returncode == 1
         assert "a package cannot be called" in refused.stderr
-    assert list(homework.iterdir()) == []
+    assert os.listdir() == []
 
 
 @pytest.mark.slow
