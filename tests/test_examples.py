@@ -41,8 +41,9 @@ def launch(folder: Path, name: str, *arguments: object, port: int = 0) -> Progra
     path = EXAMPLES / f"{name}.py"
     if "/" in name:
         source = re.sub(r"\b[89]000\b", str(port), path.read_text("utf-8"))
-        path = folder / f"{name.replace('/', '_')}.py"
-        path.write_text(source, "utf-8")
+        path = folder / f"{name.replace('/', '_')}_{port}.py"
+        if not path.exists():  # another process may be reading it
+            path.write_text(source, "utf-8")
     return Program([sys.executable, "-W", "error", str(path), *map(str, arguments)], folder)
 
 
