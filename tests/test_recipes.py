@@ -73,7 +73,6 @@ REFUSED: dict[str, list[Any]] = {
     "StxFramer": [bytes(256)],
     "MllpFramer": [b"a\x1c\rb"],
 }
-every_format = pytest.mark.parametrize("name", MESSAGES)
 
 
 def framer_of(name: str) -> Framer[Any]:
@@ -91,7 +90,7 @@ def decoded(framer: Framer[Any], wire: bytes, size: int, *, eof: bool = True) ->
     return [*received, *decoder]
 
 
-@every_format
+@pytest.mark.parametrize("name", MESSAGES)
 def test_a_format_keeps_what_a_framer_promises(name: str) -> None:
     framer, messages = framer_of(name), MESSAGES[name]
     wires = [framer.encode(each) for each in messages]
@@ -107,19 +106,6 @@ def test_a_format_keeps_what_a_framer_promises(name: str) -> None:
     for message in REFUSED[name]:
         with pytest.raises(framing.EncodeError):
             framer_of(name).encode(message)
-
-
-@every_format
-def test_recv_msg_takes_one_message_byte_by_byte(name: str) -> None:
-    framer, messages = framer_of(name), MESSAGES[name]
-    client, server = tcp_pair()
-    with client, server:
-        receiving = Task(lambda: [framing.recv_msg(server, framer=framer) for _ in messages])
-        for message in messages:
-            wire = framer.encode(message)
-            trickle(client, wire[:40])
-            client.sendall(wire[40:])
-        assert receiving.result() == messages
 
 
 def test_filler_and_noise_belong_to_no_message() -> None:
