@@ -483,7 +483,14 @@ def test_what_is_there_is_kept(kind: str, overwrite: bool, link: Link, tmp_path:
     assert not other.exists() or other.read_bytes() == b"mine"  # never written through
 
 
-@pytest.mark.parametrize("way", ["there", "refused", "missing", "as on Windows"])
+# Whether there are hard links, and the calls that move a file.
+MOVING = {
+    **{"there": ["link"], "refused": ["replace", "open"], "missing": ["replace", "open"]},
+    "as on Windows": ["rename"],
+}
+
+
+@pytest.mark.parametrize("way", MOVING)
 def test_hard_links_may_be_missing(way: str, link: Link, monkeypatch: Patch) -> None:
     if way == "refused":
         monkeypatch.setattr(os, "link", raising(PermissionError(errno.EPERM, "no")), raising=False)
@@ -503,9 +510,9 @@ def test_hard_links_may_be_missing(way: str, link: Link, monkeypatch: Patch) -> 
         assert link.stored == {"f": b"faster"}
         assert recv(link.conn) == MESSAGE
         path.unlink()
-    broken = raising(OSError(errno.EIO, "the disk is broken"))
-    for call in ("replace", "open") if way == "refused" else ("link",) if way == "there" else ():
+    for call in MOVING[way]:
         with monkeypatch.context() as patch:
+            broken = raising(OSError(errno.EIO, "the disk is broken"))
             patch.setattr(os, call, broken, raising=False)
             link.refuses(wire(), OSError, "the disk is broken")
 
