@@ -485,7 +485,9 @@ def test_what_is_there_is_kept(kind: str, overwrite: bool, link: Link, tmp_path:
 
 # Whether there are hard links, and the calls that move a file.
 MOVING = {
-    **{"there": ["link"], "refused": ["replace", "open"], "missing": ["replace", "open"]},
+    "there": ["link"],
+    "refused": ["replace", "open"],
+    "missing": ["replace", "open"],
     "as on Windows": ["rename"],
 }
 
