@@ -209,18 +209,19 @@ class MessageSocket(Generic[M]):
             batch: list[Buffer] = []
             try:
                 may_be_more = self._gather(iterator, batch)
+                self._keep(batch)  # first, since the turn may not come in time
             except BaseException as error:
                 if not isinstance(error, Exception) or is_from_signal_handler(error):
                     self._sending.refuse()  # a message may have been taken and lost
                     raise
-                self._send_batch(batch, deadline, is_last=True)
+                self._keep(batch)
+                self._sending.run(deadline, self._send_taken, deadline, True)
                 raise
-            self._send_batch(batch, deadline, is_last=not may_be_more)
+            self._sending.run(deadline, self._send_taken, deadline, not may_be_more)
 
-    def _send_batch(self, batch: list[Buffer], deadline: Deadline, *, is_last: bool) -> None:
+    def _keep(self, batch: list[Buffer]) -> None:
         self._check_usable()
-        self._channel.taken.append(batch)  # first, since the turn may not come in time
-        self._sending.run(deadline, self._send_taken, deadline, is_last)
+        self._channel.taken.append(batch)
 
     def _gather(self, messages: Iterator[Any], batch: list[Buffer]) -> bool:
         """Append the wire bytes of messages to *batch*; return whether there may be more."""
