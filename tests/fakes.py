@@ -6,15 +6,21 @@ import errno
 import socket
 import ssl
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
+
+S = TypeVar("S", bound=socket.socket)
+
+
+def made_of(sock: socket.socket, kind: type[S]) -> S:
+    """Return a socket of another class for the same connection."""
+    timeout = sock.gettimeout()
+    made = kind(sock.family, sock.type, sock.proto, sock.detach())
+    made.settimeout(timeout)
+    return made
 
 
 class WrappedSocket(socket.socket):
     """A real socket whose methods are Python functions, as an ``SSLSocket``'s are."""
-
-    @classmethod
-    def around(cls, sock: socket.socket) -> WrappedSocket:
-        return cls(sock.family, sock.type, sock.proto, sock.detach())
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         if flags:
@@ -86,11 +92,8 @@ class MisbehavingSocket(socket.socket):
     def around(
         cls, sock: socket.socket, *interruptions: Callable[[], Exception], limit: int = 1
     ) -> MisbehavingSocket:
-        timeout = sock.gettimeout()
-        made = cls(sock.family, sock.type, sock.proto, sock.detach())
-        made.settimeout(timeout)
-        made.interruptions = interruptions
-        made.limit = limit
+        made = made_of(sock, cls)
+        made.interruptions, made.limit = interruptions, limit
         return made
 
     def _interrupt(self) -> None:
@@ -124,9 +127,7 @@ class ScriptedSends(socket.socket):
 
     @classmethod
     def around(cls, sock: socket.socket, *sizes: int | BaseException) -> ScriptedSends:
-        timeout = sock.gettimeout()
-        made = cls(sock.family, sock.type, sock.proto, sock.detach())
-        made.settimeout(timeout)
+        made = made_of(sock, cls)
         made.sizes = list(sizes)
         return made
 

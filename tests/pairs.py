@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 import trustme
 
-from framing import EndOfStreamError
+from framing import EndOfStreamError, Framer, MessageSocket, recv_msg
 
-from .fakes import WrappedSocket
+from .fakes import WrappedSocket, made_of
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -47,9 +47,7 @@ def unix_pair() -> Pair:
 
 def wrapped_pair() -> Pair:
     """A pair that cannot peek, send parts at once or be read in one step: like TLS."""
-    client, server = map(WrappedSocket.around, unix_pair())
-    client.settimeout(10)
-    server.settimeout(10)
+    client, server = (made_of(sock, WrappedSocket) for sock in unix_pair())
     return client, server
 
 
@@ -76,6 +74,20 @@ ALL_PAIRS = [tcp_pair, unix_pair, wrapped_pair, tls_pair]
 every_pair = pytest.mark.parametrize("make_pair", ALL_PAIRS)
 
 
+# Both ways to receive messages: with the function, and with the object.
+
+
+def by_recv_msg(sock: socket.socket, framer: Framer[Any]) -> Callable[[], Any]:
+    return lambda: recv_msg(sock, framer=framer)
+
+
+def by_recv(sock: socket.socket, framer: Framer[Any]) -> Callable[[], Any]:
+    return MessageSocket(sock, framer).recv
+
+
+every_receiver = pytest.mark.parametrize("receiver", [by_recv_msg, by_recv])
+
+
 def fill(sock: socket.socket) -> int:
     """Fill the way to the peer, and return how many bytes it took."""
     total = 0
@@ -89,6 +101,12 @@ def fill(sock: socket.socket) -> int:
 def receive_exactly(sock: socket.socket, size: int) -> None:
     while size:
         size -= len(sock.recv(min(size, 100_000)))
+
+
+def send_and_end(sock: socket.socket, data: bytes) -> None:
+    """Send *data* and the end of the stream.  (close() may reset TLS.)"""
+    sock.sendall(data)
+    sock.shutdown(socket.SHUT_WR)
 
 
 def small_buffers(pair: Pair) -> Pair:
@@ -176,12 +194,17 @@ class Task(threading.Thread):
         return self._outcome.done()
 
     def wait_until_it_waits(self) -> None:
-        """Wait until the thread stops moving: most likely, it is in a system call then."""
-        places: list[object] = []
+        has_stopped = stops(self.ident)
+        wait_until(lambda: self.is_done or has_stopped())
 
-        def has_stopped() -> bool:
-            frame = sys._current_frames().get(self.ident or 0)
-            places.append(frame and (frame.f_code, frame.f_lasti))
-            return self.is_done or (len(places) > 20 and len(set(places[-20:])) == 1)
 
-        wait_until(has_stopped)
+def stops(thread: int | None, looks: int = 20) -> Callable[[], bool]:
+    """Return what to ask until *thread* stops moving: most likely, it is in a system call then."""
+    places: list[object] = []
+
+    def has_stopped() -> bool:
+        frame = sys._current_frames().get(thread or 0)
+        places.append(frame and (frame.f_code, frame.f_lasti))
+        return len(places) > looks and len(set(places[-looks:])) == 1
+
+    return has_stopped

@@ -29,11 +29,11 @@ pytestmark = pytest.mark.skipif(IS_INNER, reason="part of a run under other cond
 
 # The tests that a feature has to do with.
 PARTS = {
-    "MSG_DONTWAIT": "waiting message_socket sending stream server files",
-    "MSG_PEEK": "stream",
+    "MSG_DONTWAIT": "channel message_socket sending functions server files",
+    "MSG_PEEK": "functions",
     "MSG_TRUNC": "datagram",
-    "poll": "waiting message_socket sending server datagram",
-    "sendmsg": "stream sending message_socket",
+    "poll": "channel message_socket sending server datagram",
+    "sendmsg": "functions sending message_socket",
     "sendfile": "files",
     "link": "files",
 }

@@ -10,23 +10,20 @@ LONG = FRAMER.encode(HeaderMessage({"pad": "x" * 6000}, b"long"))
 NEXT = FRAMER.encode(HeaderMessage({"id": 2}, b"next"))
 
 
-def test_a_message_that_came_in_parts_is_not_taken_back_with_the_next_one() -> None:
-    for size in range(len(LONG)):
-        decoder = FRAMER.decoder().feed(LONG[:size])
-        assert decoder.next_message() is None
-        message = decoder.feed(LONG[size:] + NEXT).next_message()
-        assert message is not None
-        assert message.body == b"long"
-        assert decoder.unread() == NEXT
-
-
-def test_nor_does_another_format_read_it_again() -> None:
-    decoder = FRAMER.decoder().feed(LONG[:-2])
-    assert decoder.next_message() is None
-    assert decoder.feed(LONG[-2:] + NEXT).next_message() is not None
-    message = decoder.switch(HeaderBodyFramer(max_size=100)).next_message()
-    assert message is not None
-    assert message.body == b"next"
+def test_a_message_that_came_in_parts_is_neither_taken_back_nor_read_again() -> None:
+    for size in (*range(0, len(LONG), 50), *range(len(LONG) - 20, len(LONG))):
+        for switches in (False, True):
+            decoder = FRAMER.decoder().feed(LONG[:size])
+            assert decoder.next_message() is None
+            message = decoder.feed(LONG[size:] + NEXT).next_message()
+            assert message is not None
+            assert message.body == b"long"
+            if switches:
+                message = decoder.switch(HeaderBodyFramer(max_size=100)).next_message()
+                assert message is not None
+                assert message.body == b"next"
+            else:
+                assert decoder.unread() == NEXT
 
 
 def test_a_decoder_is_idle_behind_a_body_that_was_received_elsewhere() -> None:

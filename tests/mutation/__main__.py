@@ -45,9 +45,10 @@ MODULES = [
     if path.stem not in {"__init__", "__main__"} and "cli" not in path.relative_to(SOURCE).parts
 ]
 # Tests that take little time; those that have to do with every format; and those of connections.
-QUICK = ["errors", "golden", "framer", "decoder", "misuse", "length_prefix", "header_body"]
-ALL = ["contract", "exhaustive", "stream", "struct", "delimiter", "codec", "json", "fuzzing"]
-BUILT_ON_THEM = ["sending", "message_socket", "waiting", "datagram", "server", "files", "faults"]
+QUICK = ["errors", "golden", "framer", "decoder", "checks", "length_prefix", "header_body"]
+ALL = ["contract", "exhaustive", "functions", "struct", "delimiter", "codec", "json", "fuzzing"]
+BUILT_ON_THEM = ["sending", "message_socket", "channel", "turn", "faults"]
+BUILT_ON_THEM += ["datagram", "server", "files"]
 # The tests of a module that are called otherwise
 NEAREST = {
     "lines": ["delimiter"],
@@ -55,7 +56,9 @@ NEAREST = {
     "record": ["struct"],
     "fields": ["length_prefix", "struct"],
     "nesting": ["json", "header_body"],
-    "message_socket": ["message_socket", "sending", "waiting"],
+    "message_socket": ["message_socket", "sending", "channel"],
+    "beside": ["functions"],
+    "channel": ["channel", "sending"],
 }
 # Those of the contract that have to do with a format
 NAMES = {
