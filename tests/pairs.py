@@ -14,15 +14,18 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache, partial
+from types import FrameType
 from typing import Any
 
 import pytest
 import trustme
 
+import framing
 from framing import EndOfStreamError, Framer, MessageSocket, recv_msg
 
 from .fakes import WrappedSocket, made_of
 
+LIBRARY = os.path.dirname(framing.__file__)
 Pair = tuple[socket.socket, socket.socket]
 
 MIB = 1024 * 1024
@@ -198,13 +201,19 @@ class Task(threading.Thread):
         wait_until(lambda: self.is_done or has_stopped())
 
 
+def is_in_library(frame: FrameType | None) -> bool:
+    while frame and not frame.f_code.co_filename.startswith(LIBRARY):
+        frame = frame.f_back
+    return frame is not None
+
+
 def stops(thread: int | None, looks: int = 20) -> Callable[[], bool]:
-    """Return what to ask until *thread* stops moving: most likely, it is in a system call then."""
+    """Return what to ask until *thread* stands still in the library: most likely, it waits."""
     places: list[object] = []
 
     def has_stopped() -> bool:
         frame = sys._current_frames().get(thread or 0)
-        places.append(frame and (frame.f_code, frame.f_lasti))
+        places.append((frame.f_code, frame.f_lasti) if frame and is_in_library(frame) else object())
         return len(places) > looks and len(set(places[-looks:])) == 1
 
     return has_stopped

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from framing import (
-    DecodeError,
     DelimiterFramer,
     EndOfStreamError,
     Framer,
@@ -238,24 +237,3 @@ def test_an_announcement_of_4_gib_costs_nothing_until_bytes_come(
     client.close()
     with pytest.raises(IncompleteMessageError):
         receive()
-
-
-# Another protocol
-
-
-@every_receiver
-@pytest.mark.parametrize("framer", [LengthPrefixFramer(), HeaderBodyFramer()], ids=repr)
-@pytest.mark.parametrize(
-    ("protocol", "wire"),
-    [
-        ("HTTP", b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"),
-        ("TLS", b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03" + bytes(range(200))),
-        ("SSH", b"SSH-2.0-OpenSSH_9.6\r\n"),
-    ],
-)
-def test_another_protocol_on_the_port_is_named(
-    protocol: str, wire: bytes, framer: Framer[Any], receiver: Receiver, plain_pair: Pair
-) -> None:
-    plain_pair[0].sendall(wire)
-    with pytest.raises(DecodeError, match=rf"is the peer speaking {protocol}\?"):
-        receiver(plain_pair[1], framer)()
