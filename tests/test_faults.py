@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from framing import (
-    DelimiterFramer,
     EndOfStreamError,
     Framer,
     FramingError,
@@ -23,9 +22,7 @@ from framing import (
     HeaderMessage,
     IncompleteMessageError,
     LengthPrefixFramer,
-    LineFramer,
     MessageSocket,
-    StructFramer,
     connect,
     recv_msg,
     send_msg,
@@ -49,64 +46,49 @@ from .pairs import (
 )
 from .strategies import Format, every_format, samples
 
-# A message stops somewhere.  Each of these is a state of the receiver: what came before that.
-STATES: dict[str, tuple[Framer[Any], bytes, bytes]] = {
-    "nothing": (LengthPrefixFramer(), b"", b"\0\0\0\5hello"),
-    "in the prefix": (LengthPrefixFramer(), b"\0\0", b"\0\5hello"),
-    "after the prefix": (LengthPrefixFramer(), b"\0\0\0\5", b"hello"),
-    "in the payload": (LengthPrefixFramer(), b"\0\0\0\5hel", b"lo"),
-    "in a large payload": (
-        LengthPrefixFramer(),
-        struct.pack("!I", 300_000) + bytes(299_000),
-        bytes(1000),
-    ),
-    "before the delimiter": (DelimiterFramer(b"\r\n"), b"hello", b"\r\n"),
-    "in the delimiter": (DelimiterFramer(b"\r\n"), b"hello\r", b"\n"),
-    "in a character": (LineFramer(), "hello 漢".encode()[:-1], "漢\n".encode()[2:]),
-    "in the header": (HeaderBodyFramer(), b'\0\0\0\x0a{"siz', b'e":5}hello'),
-    "after the header": (HeaderBodyFramer(), b'\0\0\0\x0a{"size":5}', b"hello"),
-    "in the body": (HeaderBodyFramer(), b'\0\0\0\x0a{"size":5}he', b"llo"),
-    "in a record": (StructFramer("!H8s"), b"\0\1alice", b"\0\0\0"),
-    "of another's format": (NetstringFramer(), b"5:hel", b"lo,"),
-}
-every_state = pytest.mark.parametrize("state", STATES)
 Receiver = Callable[..., Callable[[], Any]]
 
+# A message stops somewhere
 
-@every_state
+
+@every_format
 @every_receiver
 def test_a_stall_is_a_timeout_and_a_drip_of_single_bytes_a_message_in_the_end(
-    state: str, receiver: Receiver, pair: Pair
+    receiver: Receiver, format: Format[Any], pair: Pair
 ) -> None:
-    framer, before, after = STATES[state]
     client, server = pair
-    server.settimeout(0.001)
-    receive = receiver(server, framer)
-    sending = Task(client.sendall, before)
-    for _ in range(2):
-        with pytest.raises(TimeoutError):
-            receive()
-    server.settimeout(60)
-    receiving = Task(receive)
-    sending.result()
-    for byte in after[:20]:
-        client.sendall(bytes([byte]))
-    client.sendall(after[20:])
-    assert receiving.result() == framer.decode(before + after)
+    receive = receiver(server, format.framer)
+    for message in samples(format)[:2]:
+        wire = format.framer.encode(message)
+        middle, last = len(wire) // 2, len(wire) - 1
+        for start, stop in ((0, middle), (middle, last)):
+            server.settimeout(0.001)
+            sending = Task(client.sendall, wire[start:stop])
+            for _ in range(2):
+                with pytest.raises(TimeoutError):
+                    receive()
+            sending.result()
+        server.settimeout(60)
+        receiving = Task(receive)
+        client.sendall(wire[last:])
+        assert receiving.result() == format.received(message)
 
 
-@every_state
+@every_format
 @every_receiver
-def test_a_reset_in_any_state_is_the_sockets_error(state: str, receiver: Receiver) -> None:
-    framer, before, _ = STATES[state]
-    client, server = tcp_pair()
-    with server:
-        client.sendall(before[:100])
-        receiving = Task(receiver(server, framer))
-        wait_until(lambda: not has_unread(server))  # a reset throws away what nobody has read
-        reset(client)
-        with pytest.raises(ConnectionResetError):
-            receiving.result()
+def test_a_reset_anywhere_in_a_message_is_the_sockets_error(
+    receiver: Receiver, format: Format[Any]
+) -> None:
+    wire = format.framer.encode(samples(format)[0])
+    for size in {0, 1, len(wire) // 2, len(wire) - 1} - {len(wire)}:
+        client, server = tcp_pair()
+        with server:
+            client.sendall(wire[:size])
+            receiving = Task(receiver(server, format.framer))
+            wait_until(lambda: not has_unread(server))  # noqa: B023  # it would be thrown away
+            reset(client)
+            with pytest.raises(ConnectionResetError):
+                receiving.result()
 
 
 @every_format
