@@ -157,6 +157,21 @@ def test_a_timeout_at_any_byte_loses_nothing_and_takes_no_more(
         assert server.recv(100) == b"rest"
 
 
+@pytest.mark.parametrize("sizes", [[1] * 9, [4, 5], [4, 2, 3], [2, 4, 3], [6, 3]], ids=str)
+def test_without_a_framer_too_a_timeout_loses_nothing(sizes: list[int], pair: Pair) -> None:
+    client, server = pair
+    for message in (b"hello", b"world"):
+        wire = b"\0\0\0\5" + message
+        for size in sizes:
+            server.settimeout(0.001)
+            with pytest.raises(TimeoutError):
+                recv_msg(server)
+            client.sendall(wire[:size])
+            wire = wire[size:]
+        server.settimeout(10)
+        assert recv_msg(server) == message
+
+
 @every_format
 def test_what_only_looks_like_a_socket_may_interrupt_at_any_byte(format: Format[Any]) -> None:
     for message in samples(format):

@@ -57,7 +57,8 @@ NEAREST = {
     "fields": ["length_prefix", "struct"],
     "nesting": ["json", "header_body"],
     "message_socket": ["message_socket", "sending", "channel"],
-    "beside": ["functions"],
+    "beside": ["functions", "message_socket"],
+    "checks": ["message_socket"],
     "channel": ["channel", "sending"],
 }
 # Those of the contract that have to do with a format
