@@ -64,6 +64,7 @@ def test_something_else_than_a_socket_is_refused(call: Callable[[Any], Any], thi
             for call in CALLS.values()
         ),
         (lambda _: WRAP(io.BytesIO()), "use send_msg and recv_msg for files"),
+        (lambda _: WRAP(SimpleNamespace(read=1)), "Namespace: use send_msg and recv_msg for files"),
         (lambda _: WRAP(SimpleNamespace(recv=1, sendall=1)), "use send_msg and recv_msg, which"),
         (lambda _: RECV(io.StringIO()), r"its \.buffer"),
         (lambda _: RECV(5), "a socket or a binary file, not int"),
@@ -174,6 +175,7 @@ def test_an_immutable_framer_says_where_options_go() -> None:
         (9000, r"such as \('127.0.0.1', 9000\)"),
         (("127.0.0.1",), r"such as \('127.0.0.1', 9000\)"),
         ("localhost:9000", r"write \('localhost', 9000\)"),
+        ("::1:9000", r"write \('::1', 9000\)"),
         (("127.0.0.1", -1), "port from 0 to 65535, not -1"),
         (("127.0.0.1", 65_536), "port from 0 to 65535, not 65536"),
     ],
