@@ -139,14 +139,6 @@ def test_a_chat_survives_a_line_in_another_encoding_and_timeouts(way: str, pair:
             receive()
 
 
-def test_an_iterator_follows_what_is_read_otherwise(plain_pair: Pair) -> None:
-    lines = MessageSocket(plain_pair[1], LineFramer())
-    iterator = iter(lines)
-    plain_pair[0].sendall(b"a\nb\nrawc\nd\n")
-    assert (next(iterator), lines.recv(), lines.recv_exactly(3)) == ("a", "b", b"raw")
-    assert (next(iterator), lines.recv()) == ("c", "d")
-
-
 def test_bytes_received_distinguishes_a_slow_peer_from_a_silent_one(plain_pair: Pair) -> None:
     client, server = plain_pair
     conn = MessageSocket(server)

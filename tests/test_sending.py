@@ -8,7 +8,6 @@ import ssl
 import time
 import tracemalloc
 from collections.abc import Iterator
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -111,15 +110,6 @@ def test_data_outside_the_format_is_sent_exactly(pair: Pair) -> None:
 # send_many
 
 
-def test_send_many_takes_any_iterable(pair: Pair) -> None:
-    client, server = map(MessageSocket, pair)
-    client.send_many([])
-    client.send_many(b"%d" % i for i in range(3000))
-    client.send_many({b"last": 1})
-    received = [server.recv() for _ in range(3001)]
-    assert received == [*(b"%d" % i for i in range(3000)), b"last"]
-
-
 @pytest.mark.parametrize("framer", [LengthPrefixFramer(), NetstringFramer()], ids=repr)
 @pytest.mark.parametrize("size", [8, 20_000, 40_000])  # of 20,000, four are a batch
 def test_send_many_copies_buffers_that_are_used_again(framer: Any, size: int) -> None:
@@ -168,28 +158,6 @@ def test_send_many_keeps_the_rest_whatever_is_raised() -> None:
         assert (server.recv(100), messages.unsent) == (b"\1a\1", 1)
         messages.send(b"c")
         assert (server.recv(100), messages.unsent) == (b"b\1c", 0)
-
-
-def test_send_many_continues_with_the_same_iterator() -> None:
-    client, server = map(MessageSocket, small_buffers(unix_pair()))
-    messages = [b"%d," % i * (i % 50) for i in range(3000)]
-    iterator, attempts, received = iter(messages), 0, list[bytes]()
-    with client, server:
-        while True:
-            try:
-                client.send_many(iterator, timeout=0)
-                break
-            except TimeoutError:
-                attempts += 1
-                while server.pending() or not received:
-                    received.append(server.recv())
-                with suppress(TimeoutError):
-                    received.append(server.recv(timeout=0))
-        assert attempts > 2
-        flushing = Task(client.flush)
-        received += [server.recv() for _ in messages[len(received) :]]
-        flushing.result()
-        assert received == messages
 
 
 def test_send_many_keeps_to_its_timeout_even_if_there_is_room() -> None:

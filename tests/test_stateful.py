@@ -28,7 +28,6 @@ from hypothesis import strategies as st
 
 from framing import (
     DelimiterFramer,
-    EncodeError,
     EndOfStreamError,
     Framer,
     HeaderBodyFramer,
@@ -50,7 +49,6 @@ LENGTHS, LINES, HEADERS, DELIMITED = FRAMERS = (
     HeaderBodyFramer(),
     DelimiterFramer(b"\r\n"),
 )
-BAD = {LENGTHS: bytes(70_000), LINES: "a\nb", DELIMITED: b"a\r\n"}
 SIZES = [0, 1, 2, 3, 10, 100, 3000, 6000, 20_000, 50_000]
 STEPS = 400 if os.environ.get("HYPOTHESIS_PROFILE") == "thorough" else 100
 ENOUGH = 10.0
@@ -204,12 +202,6 @@ class Side:
             assert taken == good
         for message in taken:
             self.sent.accept(self.framer, message)
-
-    def send_what_cannot_be_sent(self) -> None:
-        before = self.messages.unsent
-        with pytest.raises(EncodeError):
-            self.messages.send(BAD.get(self.framer, HeaderMessage({"n": float("nan")}, b"")))
-        assert self.messages.unsent == before
 
     def flush(self) -> None:
         before = self.messages.unsent
@@ -451,7 +443,6 @@ def test_whatever_is_called_everything_arrives_once_and_in_order(
     steps: list[Callable[[Side], object]] = [
         lambda side: side.send(draw.choice(SIZES)),
         lambda side: side.send_many(some(5), bad=draw.random() < 0.2),
-        lambda side: side.send_what_cannot_be_sent(),
         lambda side: side.flush(),
         lambda side: side.receive(iterate=draw.random() < 0.5),
         lambda side: side.receive_into(draw.choice([0, 2, 5000, 30_000, 60_000])),
