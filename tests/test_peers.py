@@ -1,4 +1,4 @@
-"""Messages to and from programs that others wrote: Twisted, asyncio's streams, multiprocessing.
+"""Messages to and from programs that others wrote, in Python, JavaScript, Erlang and Java.
 
 Each runs in a process of its own (``tests/peers``), and sends back every message that it
 understood.  So a message that comes back went through their parser and ours, in both directions.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import queue
 import random
+import shutil
 import socket
 import subprocess
 import sys
@@ -24,14 +25,19 @@ from typing import Any
 import pytest
 
 from framing import (
+    CodecFramer,
+    ContentLengthFramer,
     DelimiterFramer,
     EndOfStreamError,
     Framer,
     IncompleteMessageError,
+    JsonFramer,
     LengthPrefixFramer,
     LineFramer,
     MessageSocket,
+    NetstringFramer,
     StructFramer,
+    VarintFramer,
     connect,
     recv_msg,
     send_msg,
@@ -40,7 +46,13 @@ from framing import (
 from .pairs import MIB
 from .programs import TIMEOUT, lines_of
 
-NEEDED = {"twisted": "twisted"}  # what has to be installed for a peer
+# What starts a program, what has to be installed for that, and by which package of Debian
+PLATFORMS = {
+    ".js": ("node", "node", "apt-get install nodejs"),
+    ".escript": ("escript", "escript", "apt-get install erlang-base"),
+    ".java": ("java", "javac", "apt-get install default-jdk-headless"),
+}
+PACKAGES = "frame-stream@4 length-prefixed-stream@2 vscode-jsonrpc@8"
 
 
 @dataclass(frozen=True)
@@ -53,16 +65,18 @@ class Peer:
         framer: Our name for its format.
         largest: The largest payload that it carries, in bytes.
         make: Makes a message of a payload of letters.
+        returns_rest: Whether it sends back the start of a message that was cut; others drop it.
     """
 
     program: str
     server: str
     framer: Framer[Any]
-    largest: int
+    largest: int = MIB
     make: Callable[[bytes], Any] = bytes
+    returns_rest: bool = False
 
     def __str__(self) -> str:
-        return f"{self.program}-{self.server}-{self.framer}"
+        return f"{self.program}-{self.server}-{type(self.framer).__name__}"
 
     def messages(self) -> list[Any]:
         """Return messages of all sizes that mean something, both ways around each."""
@@ -85,22 +99,68 @@ def record(payload: bytes) -> tuple[int, bytes, int]:
     return len(payload) % 65_536, payload[:8].ljust(8, b"\0"), -(len(payload) % 128)
 
 
+def call(payload: bytes) -> dict[str, object]:
+    return {"jsonrpc": "2.0", "method": "echo", "params": {"text": text(payload)}}
+
+
+def plain(payload: bytes) -> str:
+    return text(payload).replace("\0", "_")  # which Java encodes in its own way
+
+
 PEERS = [
-    Peer("twisted", "Echo8", LengthPrefixFramer("!B"), 255),
-    Peer("twisted", "Echo16", LengthPrefixFramer("!H"), 65_535),
-    Peer("twisted", "Echo32", LengthPrefixFramer(), MIB),
-    Peer("twisted", "EchoLines", DelimiterFramer(b"\r\n"), MIB),
-    Peer("twisted", "EchoLinesOfUnix", DelimiterFramer(), MIB),
-    Peer("twisted", "EchoLinesOfUnix", LineFramer(), MIB, text),
-    Peer("asyncio", "read_length_prefix", LengthPrefixFramer(), MIB),
-    Peer("asyncio", "read_line", LineFramer(), MIB, text),
-    Peer("asyncio", "read_until", DelimiterFramer(b"\r\n"), MIB),
-    Peer("asyncio", "read_record", StructFramer("!H8sb"), MIB, record),
-    Peer("multiprocessing", "Connection", LengthPrefixFramer("!i"), MIB),
+    Peer("twisted_echo.py", "Echo8", LengthPrefixFramer("!B"), 255),
+    Peer("twisted_echo.py", "Echo16", LengthPrefixFramer("!H"), 65_535),
+    Peer("twisted_echo.py", "Echo32", LengthPrefixFramer()),
+    Peer("twisted_echo.py", "EchoLines", DelimiterFramer(b"\r\n")),
+    Peer("twisted_echo.py", "EchoLinesOfUnix", DelimiterFramer()),
+    Peer("twisted_echo.py", "EchoLinesOfUnix", LineFramer(), make=text),
+    Peer("twisted_echo.py", "EchoNetstrings", NetstringFramer()),
+    Peer("asyncio_echo.py", "read_length_prefix", LengthPrefixFramer(), returns_rest=True),
+    Peer("asyncio_echo.py", "read_line", LineFramer(), make=text, returns_rest=True),
+    Peer("asyncio_echo.py", "read_until", DelimiterFramer(b"\r\n"), returns_rest=True),
+    Peer("asyncio_echo.py", "read_record", StructFramer("!H8sb"), make=record, returns_rest=True),
+    Peer("multiprocessing_echo.py", "Connection", LengthPrefixFramer("!i")),
+    Peer("node_echo.js", "lengthPrefix", LengthPrefixFramer(), returns_rest=True),
+    Peer("node_echo.js", "lines", LineFramer(), make=text, returns_rest=True),
+    Peer("npm_echo.js", "frame-stream-1", LengthPrefixFramer("!B"), 255),
+    Peer("npm_echo.js", "frame-stream-2", LengthPrefixFramer("!H"), 65_535),
+    Peer("npm_echo.js", "frame-stream-4", LengthPrefixFramer()),
+    Peer("npm_echo.js", "length-prefixed-stream", VarintFramer()),
+    Peer("npm_echo.js", "vscode-jsonrpc", JsonFramer(ContentLengthFramer()), make=call),
+    Peer("erlang_echo.escript", "packet_1", LengthPrefixFramer("!B"), 255),
+    Peer("erlang_echo.escript", "packet_2", LengthPrefixFramer("!H"), 65_535),
+    Peer("erlang_echo.escript", "packet_4", LengthPrefixFramer()),
+    Peer("erlang_echo.escript", "packet_line", DelimiterFramer()),
+    Peer("JavaEcho.java", "readInt", LengthPrefixFramer("!i")),
+    Peer(
+        "JavaEcho.java",
+        "readUTF",
+        CodecFramer(LengthPrefixFramer("!H"), str.encode, bytes.decode),
+        65_535,
+        plain,
+    ),
+    Peer("JavaEcho.java", "readLine", LineFramer(), make=text, returns_rest=True),
 ]
 every_peer = pytest.mark.parametrize("peer", PEERS, ids=str)
-# What comes back when the connection ends, they tell; Twisted drops it.
-asyncio_peers = pytest.mark.parametrize("peer", PEERS[6:10], ids=str)
+
+
+def command(program: str) -> list[str]:
+    """Return how to start a program of ``tests/peers``; skip the test if something is missing."""
+    path = str(Path(__file__).with_name("peers") / program)
+    if program.endswith(".py"):
+        if program.startswith("twisted") and find_spec("twisted") is None:
+            pytest.skip("twisted is not installed: pip install twisted")
+        return [sys.executable, path]
+    name, needed, where = PLATFORMS[Path(program).suffix]
+    if shutil.which(needed) is None:
+        pytest.skip(f"{needed} is not installed: {where}")
+    if program.startswith("npm"):
+        found = subprocess.run(
+            [name, "-e", "require('vscode-jsonrpc/node')"], capture_output=True, check=False
+        )
+        if found.returncode:
+            pytest.skip(f"not installed, or not on NODE_PATH: npm install {PACKAGES}")
+    return [name, path]
 
 
 class Programs:
@@ -115,12 +175,7 @@ class Programs:
         return self._running[peer.program][1][peer.server]
 
     def _start(self, program: str) -> tuple[subprocess.Popen[bytes], dict[str, int]]:
-        if find_spec(NEEDED.get(program, "json")) is None:
-            pytest.skip(f"{program} is not installed: pip install {program}")
-        path = Path(__file__).with_name("peers") / f"{program}_echo.py"
-        process = subprocess.Popen(
-            [sys.executable, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
+        process = subprocess.Popen(command(program), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert process.stdout is not None
         try:
             lines, _ = lines_of(process.stdout)
@@ -194,21 +249,23 @@ def test_the_two_functions_speak_it_too(peer: Peer, programs: Programs) -> None:
 
 @every_peer
 def test_they_take_what_is_cut_anywhere(peer: Peer, programs: Programs) -> None:
-    messages = peer.messages()[:12] * 3
-    wire = b"".join(map(peer.framer.encode, messages))[:3000]
+    messages = peer.messages()
+    wire = b"".join(map(peer.framer.encode, messages[:12] + messages))
+    chance = random.Random(2)
 
     def send() -> None:
-        for i in range(len(wire)):
-            sock.sendall(wire[i : i + 1])
+        start = 0
+        while start < len(wire):
+            size = 1 if start < 2000 else chance.choice([1, 4, 100, 1460, 50_000, 300_000])
+            sock.sendall(wire[start : start + size])
+            start += size
 
-    whole = list(peer.framer.decoder().feed(wire))
-    assert len(whole) > 3
     with connected(programs.port(peer)) as sock, sending(send):
         side = MessageSocket(sock, peer.framer)
-        assert [side.recv() for _ in whole] == whole
+        assert [side.recv() for _ in messages[:12] + messages] == messages[:12] + messages
 
 
-@asyncio_peers
+@pytest.mark.parametrize("peer", [each for each in PEERS if each.returns_rest], ids=str)
 def test_their_end_is_an_end_and_their_cut_is_a_cut(peer: Peer, programs: Programs) -> None:
     wire = peer.framer.encode(peer.make(b"hello, peer"))
     for cut in (0, len(wire) - 1):

@@ -15,6 +15,7 @@ from twisted.protocols.basic import (
     Int16StringReceiver,
     Int32StringReceiver,
     LineOnlyReceiver,
+    NetstringReceiver,
 )
 from twisted.python.failure import Failure
 
@@ -49,6 +50,13 @@ class EchoLinesOfUnix(EchoLines):
     delimiter = b"\n"
 
 
+class EchoNetstrings(NetstringReceiver):
+    MAX_LENGTH = MOST
+
+    def stringReceived(self, string: bytes) -> None:  # noqa: N802
+        self.sendString(string)
+
+
 class UntilTheEnd(Protocol):
     def connectionLost(self, reason: Failure) -> None:  # noqa: ARG002, N802
         reactor.stop()
@@ -56,7 +64,7 @@ class UntilTheEnd(Protocol):
 
 def main() -> None:
     ports = {}
-    for protocol in (Echo8, Echo16, Echo32, EchoLines, EchoLinesOfUnix):
+    for protocol in (Echo8, Echo16, Echo32, EchoLines, EchoLinesOfUnix, EchoNetstrings):
         factory = Factory.forProtocol(protocol)
         port = reactor.listenTCP(0, factory, interface="127.0.0.1")
         ports[protocol.__name__] = port.getHost().port
