@@ -121,7 +121,7 @@ async def echoed(kind: str, folder: Path) -> AsyncIterator[tuple[Any, Callable[[
 @pytest.mark.parametrize("kind", ["TCP", unix, "TLS", "reader and writer"])
 @on_every_loop
 async def test_messages_go_both_ways_up_to_a_clean_end(kind: str, tmp_path: Path) -> None:
-    sizes = [0, 1, 70_000, 3, 40_000, 40_000, 300_000, 5, 3_000_000, 7]
+    sizes = [0, 1, 70_000, 3, 40_000, 40_000, 300_000, 5, 1_000_000, 7]
     messages = [bytes([i]) * size for i, size in enumerate(sizes)]
     buffer = bytearray(messages[-2])
 
@@ -233,14 +233,17 @@ async def test_a_lost_client_is_one_line_and_a_handlers_own_error_has_a_tracebac
             raise ConnectionRefusedError("the database is down")
         await conn.recv()
 
+    def records() -> list[logging.LogRecord]:
+        return [each for each in caplog.records if each.name == aio.__name__]
+
     caplog.set_level(logging.INFO, aio.__name__)
     async with await aio.serve(handle, ANY_PORT, LINES) as server:
         for number, data in enumerate((b"fail\n", b"hello\n", b"hello\ncaf\xe9\n"), 1):
             with socket.create_connection(server.address, BOUND) as client:
                 client.sendall(data)
                 client.shutdown(socket.SHUT_WR)
-                await until(lambda n=number: len(caplog.records) == n)  # type: ignore[misc]
-    failed, lost, bad = caplog.records
+                await until(lambda n=number: len(records()) == n)  # type: ignore[misc]
+    failed, lost, bad = records()
     assert (failed.levelno, "in handle" in str(failed.exc_text)) == (logging.ERROR, True)
     assert (lost.levelno, lost.exc_info) == (logging.INFO, None)
     assert "disconnected: the stream has ended" in lost.getMessage()
@@ -286,7 +289,7 @@ class Cancelling:
 async def test_each_message_arrives_once_wherever_send_and_recv_are_cancelled(
     is_batch: bool,
 ) -> None:
-    sizes = [5, 100_000, 1, 400_000, 64_000, 2] * 12 + [3000] * 100
+    sizes = [5, 100_000, 1, 400_000, 64_000, 2] * 6 + [3000] * 60
     messages = [f"{i} {'x' * size}" for i, size in enumerate(sizes)]
     rest, got = iter(messages), []
     sending, receiving = Cancelling(), Cancelling()
