@@ -94,6 +94,14 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.001)
 
 
+def small_buffers(*sides: Any) -> None:
+    """Let the system keep few bytes on the way."""
+    for side in sides:
+        sock = side if isinstance(side, socket.socket) else side.get_extra_info("socket")
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            sock.setsockopt(socket.SOL_SOCKET, option, 65_536)
+
+
 async def received(conn: aio.MessageStream[Any]) -> list[Any]:
     return [message async for message in conn]
 
@@ -302,6 +310,7 @@ async def test_each_message_arrives_once_wherever_send_and_recv_are_cancelled(
         conn.end()
 
     async with pair() as (client, conn):
+        small_buffers(client, conn)
         task = asyncio.ensure_future(send(client))
         await until(lambda: sending.count > 20)  # so the way is full
         with suppress(EndOfStreamError, StopAsyncIteration):
@@ -357,8 +366,7 @@ async def test_a_timeout_loses_nothing_and_a_reset_is_not_the_end() -> None:
 async def test_reading_pauses_while_nobody_receives(messages: list[bytes]) -> None:
     wire = memoryview(b"".join(map(LengthPrefixFramer().encode, messages)))
     async with plain_peer(LengthPrefixFramer()) as (peer, conn):
-        conn.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
-        peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)
+        small_buffers(conn, peer)
         peer.setblocking(False)
         sent = failures = 0
         while failures < 50:  # then it is not because the machine is busy
