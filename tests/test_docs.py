@@ -29,8 +29,10 @@ from .programs import ENVIRONMENT, TIMEOUT, run_here
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+TEXTS = ROOT / "docs" / "troubleshooting"  # of errors
 # What is in another language is shown: a reader has its programs, and a test may not.
-CHECKED = {"python", "sh"}
+SHELLS = {"sh", "bat", "powershell"}
+CHECKED = {"python", *SHELLS}
 SHOWN = {"text", "toml", "erlang", "go", "java", "js", "rust"}
 # Commands of other programs, by how they begin.
 OTHER_COMMANDS = (
@@ -38,9 +40,14 @@ OTHER_COMMANDS = (
     "TESTED_PACKAGE=acme.wire PYTHONPATH=elsewhere python -m pytest",
     "WITHOUT=MSG_DONTWAIT,poll,sendmsg,sendfile python -m pytest",
     ". .venv/bin/activate",
+    ".venv\\Scripts\\",
+    "$env:",
+    "Set-ExecutionPolicy ",
+    "py -m venv ",
+    "set PYTHONUTF8=",
     ".venv/bin/python -m pip install .",
     "python -m pip install .",
-    ".venv/bin/python -m pip install '.[docs]' && .venv/bin/python -m sphinx docs ",
+    '.venv/bin/python -m pip install ".[docs]" && .venv/bin/python -m sphinx docs ',
     ".venv/bin/python -m pip install -e '.[bench]' && .venv/bin/python -m tests.benchmarks",
     "cp -r framing/src/framing ",
     "curl -i http://127.0.0.1:8000/",
@@ -51,7 +58,7 @@ OTHER_COMMANDS = (
     "python -m coverage ",
     "python -m http.server",
     "python -m pip install -e '.[bench]'",
-    "python -m pip install -e '.[dev]'",
+    'python -m pip install -e ".[dev]"',
     "python -m pip install -e '.[mutation]'",
     "python -m pip install -e '.[peers]'",
     "python -m pip install atheris",
@@ -188,18 +195,20 @@ def stop(process: subprocess.Popen[Any]) -> None:
     process.communicate(timeout=TIMEOUT)
 
 
-@pytest.mark.parametrize("page", pages_where(lambda block: block.language == "sh"))
+@pytest.mark.parametrize("page", pages_where(lambda block: block.language in SHELLS))
 def test_the_command_line_has_the_commands_and_options_that_a_page_shows(page: Path) -> None:
     for block in blocks_of(page):
-        if block.language == "sh":
+        if block.language in SHELLS:
             for line in filter(None, block.text.splitlines()):
                 if not line.startswith(OTHER_COMMANDS):
                     check_command(line)
 
 
 def check_command(line: str) -> None:
+    if "| framing " in line:
+        line = line.rpartition("| ")[2]
     words = shlex.split(line, comments=True)
-    for sign in "<>|&":
+    for sign in "<>&":
         words = words[: words.index(sign)] if sign in words else words
     program, *arguments = words
     if (ROOT / "docs" / "examples" / arguments[0]).is_file():
@@ -266,12 +275,37 @@ def test_the_texts_on_the_troubleshooting_page_are_those_of_the_errors() -> None
         for node in ast.walk(ast.parse(source.read_text("utf-8")))
         if isinstance(node, (ast.JoinedStr, ast.Constant))
     )
-    page = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8").partition("## Receiving")[2]
-    texts = re.findall(r"`([^`]+)`", "\n".join(re.findall(r"^\| (.*?) \|", page, re.MULTILINE)))
-    assert len(texts) > 80
-    others = re.compile(r"expected a socket\b.*, not|in \w+-endian: does|takes 1 positional")
+    pages = "\n".join(page.read_text("utf-8") for page in TEXTS.glob("*.md"))
+    texts = re.findall(r"`([^`]+)`", "\n".join(re.findall(r"^\| (.*?) \|", pages, re.MULTILINE)))
+    assert len(texts) > 100
+    others = re.compile(r"expected a socket\b.*, not|in \w+-endian: does|leave out")
     fragments = {part for text in texts if not others.search(text) for part in text.split("...")}
     assert not [part for part in fragments if part.strip(" :,") not in library]
+
+
+def test_every_error_that_is_raised_is_found_under_troubleshooting() -> None:
+    pages = [ROOT / "docs" / "troubleshooting.md", *TEXTS.glob("*.md")]
+    found = [words_of(page.read_text("utf-8")) for page in pages]
+    missing: list[tuple[str, int]] = []
+    for source in Path(framing.__path__[0]).rglob("*.py"):
+        if source.parent.name == "cli" or source.name == "testing.py":
+            continue  # nobody catches those
+        for node in ast.walk(ast.parse(source.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Error"):
+                words = words_of(" ".join(literals(node.args)))
+                if all(words - page for page in found):
+                    missing.append((source.name, node.lineno))
+    assert not missing
+
+
+def words_of(text: str) -> set[str]:
+    """Return what the site's search looks for: it skips numbers."""
+    return set(re.findall(r"\b[a-z]\w+", text.lower()))
+
+
+def literals(arguments: list[ast.expr]) -> list[str]:
+    nodes = [node for each in arguments for node in ast.walk(each)]
+    return [str(each.value) for each in nodes if isinstance(each, ast.Constant)]
 
 
 def string_parts(node: ast.JoinedStr | ast.Constant) -> list[ast.expr]:

@@ -27,7 +27,10 @@ _LONGEST_TEXT = 400
 
 
 class FramingError(Exception):
-    """The base class of all exceptions below: ``except FramingError`` catches them all."""
+    """The base class of all exceptions below: ``except FramingError`` catches them all.
+
+    The documentation explains every text under *Troubleshooting*.
+    """
 
     # Attributes live in the instance's __dict__, which pickle restores after it has called the
     # class with *args*.  So every argument after the text needs a default.
