@@ -33,6 +33,7 @@ pygments_dark_style = "github-dark"  # in the theme's own, imported names look l
 html_static_path = ["_static"]
 html_favicon = "_static/favicon.svg"
 html_css_files = ["site.css"]
+html_js_files = [("search.js", {"defer": "defer"})]
 html_show_copyright = False
 html_copy_source = False
 myst_heading_anchors = 3
@@ -65,8 +66,17 @@ class SearchWithChinese(SearchEnglish):
 
     _words = re.compile(r"[\u4e00-\u9fff]+|[^\W\u4e00-\u9fff]+")
 
+    # Of the text of an error, the beginning is looked for, without what varies.
     js_splitter_code = r"""
+    function beginning(query) {
+        if (query.split(/\s+/).length < 7) return query;
+        const text = query.replace(/\[Errno \d+\]|\bb?'[^']*'|'[^']*'/g, " ")
+            .replace(/[^\p{Letter}_:]+/gu, " ").trim();
+        const clause = /^(\S+ ){3,}?[^: ]+(?= ?:)/.exec(text)?.[0] ?? text.replaceAll(":", "");
+        return clause.split(/ +/).slice(0, 14).join(" ");
+    }
     function splitQuery(query) {
+        query = beginning(query);
         const word = /[\u4e00-\u9fff]+|((?![\u4e00-\u9fff])[\p{Letter}\p{Number}_])+/gu;
         return (query.match(word) || []).flatMap((found) => {
             if (!/^[\u4e00-\u9fff]{3,}$/.test(found)) return [found];

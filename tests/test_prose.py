@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 PHRASES = {
     "is no X: write 'is not an X'": r"(?<!\b[Tt]here )\b(is|are|was|were) no (?!longer\b|more\b)",
     "tell: write 'reports', 'shows', 'returns'": r"\b(tells?|told|telling)\b",
-    "nobody, somebody: say who": r"\b([Nn]o|[Ss]ome|[Aa]ny|[Ee]very)body\b",
+    "nobody, somebody: say who": r"\b([Nn]o|[Ss]ome)body\b",
     "a clause as a subject: use a noun": r"^(Who|Whoever|What)\b(?! is\b| to\b)[^:?]*"
     r" (is|are|was|were|goes|passes|comes|has|can|may|must) [^:?]*\.$",
 }

@@ -71,7 +71,9 @@ def test_every_public_name_can_be_linked_to(pages: dict[Path, Page]) -> None:
     assert {f"framing.{name}" for name in framing.__all__} <= anchors
 
 
-@pytest.mark.parametrize("word", ["sticki", "nagl", "粘包", "半包", "缓冲", "recv_msg"])
+@pytest.mark.parametrize(
+    "word", ["sticki", "nagl", "粘包", "半包", "缓冲", "上传", "聊天", "报头", "recv_msg"]
+)
 def test_the_search_knows(word: str) -> None:
     text = (SITE / "searchindex.js").read_text("utf-8")
     index = json.loads(text.removeprefix("Search.setIndex(").removesuffix(")"))
