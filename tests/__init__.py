@@ -11,6 +11,7 @@ import os
 
 from . import conditions
 
+conditions.stand_in_for_tracemalloc()
 conditions.set_up(
     package=os.environ.get("TESTED_PACKAGE", "framing"),
     without=os.environ.get("WITHOUT", "").replace(",", " ").split(),

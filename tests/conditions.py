@@ -6,7 +6,7 @@ package is changed.
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import os
 import pkgutil
 import select
@@ -15,7 +15,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterable
 from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -39,6 +39,20 @@ def set_up(*, package: str, without: Iterable[str]) -> None:
     alias(importlib.import_module(package))
     for each in give_back:
         each()
+
+
+def stand_in_for_tracemalloc() -> None:
+    """Where there is no ``tracemalloc``, as on PyPy, skip the tests that start it."""
+    # To the package, which measures only where it can, this is an ImportError.
+    skipped = type("Skipped", (pytest.skip.Exception, ImportError), {})
+
+    def start() -> NoReturn:
+        raise skipped("needs tracemalloc")
+
+    if importlib.util.find_spec("_tracemalloc") is None:
+        module: Any = ModuleType("tracemalloc")
+        module.start = start
+        sys.modules["tracemalloc"] = module
 
 
 def alias(package: ModuleType) -> None:

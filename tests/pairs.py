@@ -18,7 +18,6 @@ from types import FrameType
 from typing import Any
 
 import pytest
-import trustme
 
 import framing
 from framing import EndOfStreamError, Framer, LengthPrefixFramer, MessageSocket, recv_msg
@@ -56,6 +55,7 @@ def wrapped_pair() -> Pair:
 
 @cache
 def tls_contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    trustme = pytest.importorskip("trustme")  # which needs a library that some Pythons lack
     authority = trustme.CA()
     client = ssl.create_default_context()
     authority.configure_trust(client)
