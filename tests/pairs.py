@@ -34,22 +34,24 @@ TRANSIENT = (TimeoutError, BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWri
 
 def tcp_pair() -> Pair:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        client = socket.create_connection(listener.getsockname()[:2], timeout=10)
+        client = socket.create_connection(listener.getsockname()[:2], timeout=60)
         server, _ = listener.accept()
-    server.settimeout(10)
+    server.settimeout(60)
     return client, server
 
 
 def unix_pair() -> Pair:
     client, server = socket.socketpair()
-    client.settimeout(10)
-    server.settimeout(10)
+    client.settimeout(60)
+    server.settimeout(60)
     return client, server
 
 
 def wrapped_pair() -> Pair:
     """A pair that cannot peek, send parts at once or be read in one step: like TLS."""
     client, server = (made_of(sock, WrappedSocket) for sock in unix_pair())
+    client.settimeout(60)
+    server.settimeout(60)
     return client, server
 
 

@@ -1,0 +1,97 @@
+"""Threads that share a connection lose, double and mix no message, with or without a GIL.
+
+With ``HYPOTHESIS_PROFILE=thorough``, a million messages go through each connection.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from functools import partial
+
+import pytest
+
+from framing import EndOfStreamError, MessageSocket, recv_msg, send_msg
+
+from .pairs import Pair, Task, tcp_pair, unix_pair
+
+COUNT = 1_000_000 if os.environ.get("HYPOTHESIS_PROFILE") == "thorough" else 36_000
+# A message is its number, so that each is different; some come with more bytes than fit at once.
+SENDERS = [range(first, COUNT, 4) for first in range(4)]
+
+
+def message(number: int) -> bytes:
+    return b"%d " % number + bytes(100_000 if number % 1000 == 0 else number % 100)
+
+
+def number_in(message: bytes) -> int:
+    number, _, padding = message.partition(b" ")
+    assert len(padding) == (100_000 if int(number) % 1000 == 0 else int(number) % 100)
+    return int(number)
+
+
+def until_the_end(receive: Callable[[], bytes]) -> Iterable[bytes]:
+    with suppress(EndOfStreamError):
+        while True:
+            yield receive()
+
+
+def check(
+    sends: Sequence[Callable[[range], None]],
+    receives: Sequence[Callable[[], Iterable[bytes]]],
+    end: Callable[[], None],
+) -> None:
+    """Send with one thread for each of *sends*, receive with one for each of *receives*."""
+    receiving = [Task(lambda all_of=each: [*map(number_in, all_of())]) for each in receives]
+    sending = [Task(send, numbers) for send, numbers in zip(sends, SENDERS, strict=True)]
+    for task in sending:
+        task.result()
+    end()
+    received = [task.result() for task in receiving]
+    assert sorted(number for each in received for number in each) == list(range(COUNT))
+    for numbers in received:  # each sender's come in their order
+        for first in range(4):
+            own = [each for each in numbers if each % 4 == first]
+            assert own == sorted(own)
+
+
+def test_eight_threads_share_the_functions(plain_pair: Pair) -> None:
+    here, there = plain_pair
+
+    def send(numbers: range) -> None:
+        for number in numbers:
+            send_msg(here, message(number))
+
+    receive = partial(until_the_end, partial(recv_msg, there))
+    check([send] * 4, [receive] * 4, partial(here.shutdown, socket.SHUT_WR))
+
+
+@pytest.mark.parametrize(("make_pair", "timeout"), [(tcp_pair, None), (unix_pair, 60)])
+def test_eight_threads_share_a_message_socket(
+    make_pair: Callable[[], Pair], timeout: float | None
+) -> None:
+    here, there = make_pair()
+    here.settimeout(timeout)
+    there.settimeout(timeout)
+
+    def send(numbers: range) -> None:
+        for number in numbers:
+            client.send(message(number))
+
+    def send_many(numbers: range) -> None:
+        client.send_many(map(message, numbers))
+
+    def receive_into() -> bytes:
+        buffer = bytearray(200_000)
+        return bytes(buffer[: server.recv_into(buffer)])
+
+    with MessageSocket(here) as client, MessageSocket(there) as server:
+        receives = [
+            partial(until_the_end, server.recv),
+            partial(until_the_end, partial(server.recv, timeout=60)),
+            partial(until_the_end, receive_into),
+            partial(iter, server),
+        ]
+        check([send, send, send, send_many], receives, client.end)
