@@ -189,9 +189,9 @@ class Task(threading.Thread):
         except BaseException as error:  # it is raised by result()
             self._outcome.set_exception(error)
 
-    def result(self) -> Any:
+    def result(self, seconds: float = 60) -> Any:
         """Wait for the call to end; return or raise what it did."""
-        return self._outcome.result(60)
+        return self._outcome.result(seconds)
 
     def error(self) -> BaseException | None:
         return self._outcome.exception(60)
