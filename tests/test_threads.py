@@ -18,6 +18,7 @@ from framing import EndOfStreamError, MessageSocket, recv_msg, send_msg
 from .pairs import Pair, Task, tcp_pair, unix_pair
 
 COUNT = 1_000_000 if os.environ.get("HYPOTHESIS_PROFILE") == "thorough" else 36_000
+ENOUGH = 60 + COUNT // 500  # seconds, against hanging
 # A message is its number, so that each is different; some come with more bytes than fit at once.
 SENDERS = [range(first, COUNT, 4) for first in range(4)]
 
@@ -47,7 +48,7 @@ def check(
     receiving = [Task(lambda all_of=each: [*map(number_in, all_of())]) for each in receives]
     sending = [Task(send, numbers) for send, numbers in zip(sends, SENDERS, strict=True)]
     for task in sending:
-        task.result(60 + COUNT / 1000)
+        task.result(ENOUGH)
     end()
     received = [task.result() for task in receiving]
     assert sorted(number for each in received for number in each) == list(range(COUNT))
@@ -68,7 +69,13 @@ def test_eight_threads_share_the_functions(plain_pair: Pair) -> None:
     check([send] * 4, [receive] * 4, partial(here.shutdown, socket.SHUT_WR))
 
 
-@pytest.mark.parametrize(("make_pair", "timeout"), [(tcp_pair, None), (unix_pair, 60)])
+@pytest.fixture
+def without_gil(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let ``MessageSocket`` do what it does without a GIL."""
+    monkeypatch.setattr("framing.sockets.message_socket._HAS_GIL", False)
+
+
+@pytest.mark.parametrize(("make_pair", "timeout"), [(tcp_pair, None), (unix_pair, ENOUGH)])
 def test_eight_threads_share_a_message_socket(
     make_pair: Callable[[], Pair], timeout: float | None
 ) -> None:
@@ -90,8 +97,22 @@ def test_eight_threads_share_a_message_socket(
     with MessageSocket(here) as client, MessageSocket(there) as server:
         receives = [
             partial(until_the_end, server.recv),
-            partial(until_the_end, partial(server.recv, timeout=60)),
+            partial(until_the_end, partial(server.recv, timeout=ENOUGH)),
             partial(until_the_end, receive_into),
             partial(iter, server),
         ]
         check([send, send, send, send_many], receives, client.end)
+
+
+@pytest.mark.usefixtures("without_gil")
+def test_without_a_gil_too_messages_that_are_ready_can_be_had_as_bytes() -> None:
+    here, there = unix_pair()
+    with MessageSocket(here) as client, MessageSocket(there) as server:
+        client.send_many([b"one", b"two", b"three", b"four"])
+        assert server.recv() == b"one"
+        with pytest.raises(ValueError, match="at least 3 bytes"):
+            server.recv_into(bytearray(2))
+        assert server.recv_exactly(7) == b"\0\0\0\3two"
+        assert server.recv() == b"three"
+        assert server.detach() == (there, b"\0\0\0\4four")
+        there.close()

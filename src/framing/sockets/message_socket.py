@@ -11,7 +11,7 @@ import errno
 import io
 import socket
 import sys
-import threading
+from collections import deque
 from contextlib import suppress
 from itertools import chain
 from operator import length_hint
@@ -528,14 +528,18 @@ class MessageSocket(Generic[M]):
 
     def _publish(self) -> None:
         """Let all threads take the messages that are ready."""
-        ready = self._decoder.ready
-        self._ready = ready if _HAS_GIL else _Locked(ready)
+        turn, decoder = self._receiving, self._decoder
+        if not (_HAS_GIL or isinstance(decoder.ready, _Shared)):
+            turn.is_moving = True  # messages must not get lost
+            decoder.ready = _Shared(decoder.ready)
+            turn.is_moving = False
+        self._ready = decoder.ready
 
     def _hide_ready(self) -> None:
         """Let no other thread take a message, until some are made ready again."""
-        ready, self._ready = self._ready, _NOTHING
-        if isinstance(ready, _Locked):
-            ready.close()
+        self._ready = _NOTHING
+        if isinstance(self._decoder.ready, _Shared):
+            self._decoder.ready = self._decoder.ready.close()
 
     # The connection
 
@@ -719,27 +723,33 @@ def lend_decoder(conn: MessageSocket[M], function: Callable[[Decoder[M]], N]) ->
     return function(conn._decoder)
 
 
-class _Locked:
-    """An iterator that threads may share without a GIL: each ``next`` is one step."""
+class _Shared:
+    """Messages that threads may take without a GIL: each goes to one, and there is no lock."""
 
-    def __init__(self, iterator: Iterator[Any]) -> None:
-        self._iterator = iterator
-        self._lock = threading.Lock()
+    def __init__(self, messages: Iterator[Any]) -> None:
+        self._left = deque(messages)
 
     def __iter__(self) -> Iterator[Any]:
         return self
 
     def __next__(self) -> Any:
-        with self._lock:
-            return next(self._iterator)
+        try:
+            # Taken and stored in one step for a signal handler.
+            for message in map(deque.popleft, (self._left,)):
+                return message
+        except IndexError:
+            raise StopIteration from None
 
     def __length_hint__(self) -> int:
-        return length_hint(self._iterator)
+        return len(self._left)
 
-    def close(self) -> None:
-        """Yield nothing any more."""
-        with self._lock:
-            self._iterator = _NOTHING
+    def close(self) -> Iterator[Any]:
+        """Yield nothing any more, and return the messages that were not taken."""
+        left: deque[Any] = deque()
+        with suppress(IndexError):
+            while True:
+                left.appendleft(self._left.pop())  # others can only take from the front
+        return iter(left)
 
 
 def _check_fits(size: int, view: memoryview) -> None:
