@@ -2,82 +2,79 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from .harness import OURS
-from .report import Result
+from .harness import OURS, Contest
 
-PANELS = {
-    ("decode", "length prefix, 64 B, equal"): "Decode, length prefix, 64 B",
-    ("decode", "lines, 64 B, equal"): "Decode, lines, 64 B",
-    ("receive", "64 B, equal"): "Receive, 64 B",
-    ("send", "64 B, equal"): "Send, 64 B",
-    ("pingpong", "64 B, equal"): "Question and answer, 64 B",
-    ("large", "recv, 128 MiB"): "Receive 128 MiB",
-}
+
+class Panel(NamedTuple):
+    work: str
+    title: str
+    unit: str = "µs a message"
+    scale: float = 1e-6
+
+
+PANELS = (
+    Panel("receive, 64 B", "Receive 64-byte messages"),
+    Panel("send, 64 B", "Send 64-byte messages"),
+    Panel("question and answer, 64 B", "Question and answer, 64 bytes", "µs a turn"),
+    Panel("length prefix, 64 B", "Decode 64-byte messages, without I/O"),
+    Panel("asyncio: receive, 64 B", "Receive 64-byte messages with asyncio"),
+    Panel("receive 128 MiB", "Receive 128 MiB", "ms", 1e-3),
+)
 OUR_COLOUR = "#2a9d8f"
 PEER_COLOUR = "#8d99ae"
 TEXT_COLOUR = "#7f8896"
+OPTIONS = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": OURS,
+    "font.size": 9,
+    "font.family": "sans-serif",
+    "text.color": TEXT_COLOUR,
+    "axes.labelcolor": TEXT_COLOUR,
+    "axes.edgecolor": TEXT_COLOUR,
+    "xtick.color": TEXT_COLOUR,
+    "ytick.color": TEXT_COLOUR,
+}
 
 
-def draw(results: list[Result], path: Path) -> None:
-    """Draw the panels for which there are results.
-
-    Raises:
-        ImportError: matplotlib is not installed.
-    """
-    matplotlib = import_module("matplotlib")
-    figures = import_module("matplotlib.figure")
-    chosen = [
-        (title, each)
-        for key, title in PANELS.items()
-        for each in results
-        if (each.contest.group, each.contest.work) == key
-    ]
-    if not chosen:
-        return
-    options = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": "framing",
-        "font.size": 9,
-        "font.family": "sans-serif",
-        "text.color": TEXT_COLOUR,
-        "axes.labelcolor": TEXT_COLOUR,
-    }
-    with matplotlib.rc_context(options):
-        rows = (len(chosen) + 1) // 2
-        figure = figures.Figure(figsize=(10, 2.9 * rows), layout="constrained")
-        axes = figure.subplots(rows, 2, squeeze=False).flatten()
-        for axis, (title, result) in zip(axes, chosen, strict=False):
-            draw_panel(axis, title, result)
-        for axis in axes[len(chosen) :]:
-            axis.set_visible(False)
-        figure.savefig(
-            path, format="svg", transparent=True, metadata={"Date": None, "Creator": None}
-        )
+def draw(contests: list[Contest], path: Path) -> bool:
+    """Draw all panels; return false if matplotlib is not installed."""
+    try:
+        matplotlib = import_module("matplotlib")
+        figures = import_module("matplotlib.figure")
+    except ImportError:
+        print("matplotlib is not installed: no chart", file=sys.stderr)
+        return False
+    by_work = {each.work: each for each in contests}
+    heights = [len(by_work[panel.work].costs) + 4 for panel in PANELS]
+    with matplotlib.rc_context(OPTIONS):
+        figure = figures.Figure(figsize=(8, sum(heights) * 0.22), layout="constrained")
+        plots = figure.subplots(len(PANELS), 1, height_ratios=heights)
+        for plot, panel in zip(plots, PANELS, strict=True):
+            draw_panel(plot, panel, by_work[panel.work].costs)
+        path.parent.mkdir(exist_ok=True)
+        metadata = {"Date": None, "Creator": None}
+        figure.savefig(path, format="svg", transparent=True, metadata=metadata)
     # Matplotlib ends lines with blanks.
     text = path.read_text("utf-8")
     path.write_text("\n".join(map(str.rstrip, text.splitlines())) + "\n", "utf-8")
+    return True
 
 
-def draw_panel(plot: Any, title: str, result: Result) -> None:
-    """Draw a bar for each contestant, as long as its time is, the fastest at the top."""
-    names = sorted(result.costs, key=lambda name: result.costs[name])
-    best = min(result.costs.values())
-    lengths = [result.costs[name] / best for name in names]
+def draw_panel(plot: Any, panel: Panel, costs: dict[str, float]) -> None:
+    """Draw a bar for each contestant, from 0 to its time, the quickest at the top."""
+    names = sorted(costs, key=lambda name: costs[name])
+    times = [costs[name] / panel.scale for name in names]
     colours = [OUR_COLOUR if name.startswith(OURS) else PEER_COLOUR for name in names]
-    # A bar that is cut off would be too long to see the others beside it.
-    limit = max(min(max(lengths), 12.0), 1.0)
-    plot.barh(names, [min(each, limit) for each in lengths], color=colours, height=0.7)
-    for place, (name, length) in enumerate(zip(names, lengths, strict=True)):
-        more = " (cut off)" if length > limit else ""
-        plot.text(min(length, limit), place, f" {result.shown(name)}{more}", va="center")
+    bars = plot.barh(names, times, color=colours, height=0.7)
+    plot.bar_label(bars, [f"{each:.3g}" for each in times], padding=3)
     plot.invert_yaxis()
-    plot.set_xlim(0, limit * 1.3)
-    plot.set_xticks([])
-    plot.tick_params(left=False, colors=TEXT_COLOUR)
-    for spine in plot.spines.values():
-        spine.set_visible(False)
-    plot.set_title(title, loc="left", fontsize=11, color=TEXT_COLOUR)
+    plot.set_xlim(0, max(times) * 1.1)
+    plot.set_xlabel(panel.unit)
+    plot.spines[["top", "right"]].set_visible(False)
+    plot.tick_params(axis="y", left=False)
+    plot.set_title(panel.title, loc="left", fontsize=11)

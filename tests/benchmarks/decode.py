@@ -1,33 +1,39 @@
-"""Decoding without I/O: a stream of chunks, as a socket would give them, taken apart."""
+"""Decoding without I/O: a stream in chunks of 64 KiB, as a socket would give them, taken apart.
+
+Only the CPU time of this process counts.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import io
 import json
-import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 from framing import (
+    ContentLengthFramer,
     DelimiterFramer,
     Framer,
-    HeaderBodyFramer,
-    HeaderMessage,
+    JsonFramer,
     LengthPrefixFramer,
     LineFramer,
-    StructFramer,
+    NetstringFramer,
+    VarintFramer,
 )
 
-from ..netstring import NetstringFramer
-from . import peers
-from .harness import OURS, Contest, Contestant, Goal, Scale, Watch, beats, cpu_clock
-from .loads import loads
-from .peers import PREFIX
+from .. import netstring
+from . import by_hand, peers
+from .harness import OURS, Contest, Contestant, Goal, Scale, Watch, cpu_clock
+from .load import Load
+from .peers import twisted_receiver
 from .sides import Side
 
 CHUNK = 64 * 1024
+# What each message of the built-in formats without a peer may take.
+MICROSECOND = 1e-6
 
 # Takes chunks apart, times that, and returns the last message.
 Decode = Callable[[list[bytes], Watch], object]
@@ -38,24 +44,20 @@ class Chunks(io.RawIOBase):
 
     def __init__(self, chunks: list[bytes]) -> None:
         self._chunks = iter(chunks)
-        self._rest = b""
+        self._rest = memoryview(b"")
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        chunk = self._rest or next(self._chunks, b"")
+        chunk = self._rest or memoryview(next(self._chunks, b""))
         size = min(len(chunk), len(buffer))
-        self._rest = chunk[size:]
         buffer[:size] = chunk[:size]
+        self._rest = chunk[size:]
         return size
 
 
-def cut(wire: bytes, size: int = CHUNK) -> list[bytes]:
-    return [wire[i : i + size] for i in range(0, len(wire), size)]
-
-
-def with_framing(framer: Framer[Any], chunks: list[bytes], watch: Watch) -> object:
+def by_framing(framer: Framer[Any], chunks: list[bytes], watch: Watch) -> object:
     message = None
     with watch:
         decoder = framer.decoder()
@@ -66,52 +68,42 @@ def with_framing(framer: Framer[Any], chunks: list[bytes], watch: Watch) -> obje
     return message
 
 
-# io.BufferedReader, which is written in C
-
-
-def read_lengths(chunks: list[bytes], watch: Watch) -> object:
-    payload = b""
-    unpack = PREFIX.unpack
+def by_reader(read: Callable[[Any], object], chunks: list[bytes], watch: Watch) -> object:
+    """Read from an ``io.BufferedReader``, which is written in C."""
     with watch:
-        read = io.BufferedReader(Chunks(chunks), CHUNK).read
-        while prefix := read(4):
-            (size,) = unpack(prefix)
-            payload = read(size)
-            if len(payload) < size:
-                raise EOFError
-    return payload
+        return read(io.BufferedReader(Chunks(chunks), CHUNK))
 
 
-def iterate_lines(delimiter: bytes, chunks: list[bytes], watch: Watch) -> object:
+def iterate(file: Iterable[bytes]) -> bytes:
     line = b""
-    with watch:
-        for line in io.BufferedReader(Chunks(chunks), CHUNK):
-            pass
-    return line.removesuffix(delimiter)
+    for line in file:
+        pass
+    return line.strip()
 
 
-def read_headers(chunks: list[bytes], watch: Watch) -> object:
-    header, body = {}, b""
-    unpack = PREFIX.unpack
-    with watch:
-        read = io.BufferedReader(Chunks(chunks), CHUNK).read
-        while prefix := read(4):
-            (size,) = unpack(prefix)
-            header = json.loads(read(size))
-            body = read(header["size"])
-    return header, body
+def iterate_text(file: io.BufferedReader) -> str:
+    line = ""
+    for line in io.TextIOWrapper(file, "utf-8", newline="\n"):
+        pass
+    return line.strip()
 
 
-def by_hand(chunks: list[bytes], watch: Watch) -> object:
-    """Take messages off the front of a buffer, as it is done in most programs."""
+def load_lines(file: Iterable[bytes]) -> object:
+    value = None
+    for line in file:
+        value = json.loads(line)
+    return value
+
+
+def take_front(chunks: list[bytes], watch: Watch) -> object:
+    """Take messages off the front of a buffer, as many programs do."""
     payload = b""
-    unpack = PREFIX.unpack
     with watch:
         buffer = bytearray()
         for chunk in chunks:
             buffer += chunk
             while len(buffer) >= 4:
-                (size,) = unpack(buffer[:4])
+                size = int.from_bytes(buffer[:4], "big")
                 if len(buffer) < 4 + size:
                     break
                 payload = bytes(buffer[4 : 4 + size])
@@ -119,15 +111,7 @@ def by_hand(chunks: list[bytes], watch: Watch) -> object:
     return payload
 
 
-def iter_unpack(format: str, chunks: list[bytes], watch: Watch) -> object:
-    record: tuple[Any, ...] = ()
-    with watch:
-        for record in struct.iter_unpack(format, b"".join(chunks)):
-            pass
-    return record
-
-
-def with_asyncio(
+def by_asyncio(
     take: Callable[[asyncio.StreamReader], Any], chunks: list[bytes], watch: Watch
 ) -> object:
     async def feed(reader: asyncio.StreamReader) -> None:
@@ -147,92 +131,119 @@ def with_asyncio(
     return asyncio.run(main())
 
 
-def with_twisted(
+def by_twisted(
     receiver: Callable[[], Callable[[], Any]], chunks: list[bytes], watch: Watch
 ) -> object:
     protocol = receiver()()
+    protocol.makeConnection(import_module("twisted.internet.testing").StringTransport())
     with watch:
         for chunk in chunks:
             protocol.dataReceived(chunk)
     return protocol.last
 
 
+def loads_alone(inside: Framer[bytes], chunks: list[bytes], watch: Watch) -> object:
+    """Only ``json.loads``: the payloads are there already."""
+    value = None
+    payloads = list(inside.decoder().feed(b"".join(chunks)))
+    with watch:
+        for payload in payloads:
+            value = json.loads(payload)
+    return value
+
+
 # The contests
 
 
-class Decoding:
-    """One wire format's messages, and those that decode them."""
+def contest(
+    work: str, framer: Framer[Any], messages: list[Any], rivals: dict[str, Decode], *goals: Goal
+) -> Contest:
+    wire = b"".join(map(framer.encode, messages))
+    chunks = [wire[i : i + CHUNK] for i in range(0, len(wire), CHUNK)]
+    last = messages[-1]
+    as_bytes = last.encode() if isinstance(last, str) else last  # so others return lines
 
-    def __init__(self, framer: Framer[Any], messages: list[Any]) -> None:
-        self._framer = framer
-        self._messages = messages
-        self.contestants: list[Contestant] = []
-        self.add(OURS, partial(with_framing, framer))
+    def run(decode: Decode) -> float:
+        watch = Watch(cpu_clock)
+        assert decode(chunks, watch) in (last, as_bytes), work
+        return watch.seconds
 
-    def add(self, name: str, decode: Decode, *, needs: str = "") -> None:
-        chunks = cut(self._wire(self._messages))
-
-        def is_right(result: object, message: object) -> bool:
-            # Others give lines as bytes.
-            return result in (message, message.encode() if isinstance(message, str) else message)
-
-        def run() -> float:
-            watch = Watch(cpu_clock)
-            assert is_right(decode(chunks, watch), self._messages[-1]), name
-            return watch.seconds
-
-        def check() -> None:
-            for count in range(1, min(len(self._messages), 4)):
-                messages = self._messages[:count]
-                for size in (CHUNK, 7):
-                    last = decode(cut(self._wire(messages), size), Watch())
-                    assert is_right(last, messages[-1]), (name, size, last)
-
-        self.contestants.append(Contestant(name, run, check, needs))
-
-    def _wire(self, messages: list[Any]) -> bytes:
-        return b"".join(map(self._framer.encode, messages))
-
-    def contest(self, work: str, goals: list[Goal]) -> Contest:
-        # CPU time is steady, so less of it is enough.
-        return Contest("decode", work, self.contestants, goals, len(self._messages), share=0.7)
+    ways: dict[str, Decode] = {OURS: partial(by_framing, framer), **rivals}
+    contestants = [Contestant(name, partial(run, way)) for name, way in ways.items()]
+    # CPU time is steady, so less of it is enough.
+    return Contest(work, contestants, [*goals], len(messages), share=0.5)
 
 
-def line_contest(kind: str, framer: Framer[Any], messages: list[Any], delimiter: bytes) -> Contest:
-    decoding = Decoding(framer, messages)
-    decoding.add("BufferedReader", partial(iterate_lines, delimiter))
-    take = partial(peers.read_delimited, delimiter=delimiter)
-    decoding.add("asyncio", partial(with_asyncio, take))
-    twisted = partial(peers.twisted_lines, delimiter)
-    decoding.add("Twisted", partial(with_twisted, twisted), needs="twisted")
-    return decoding.contest(kind, beats(OURS, BufferedReader=0.8, Twisted=1.5, asyncio=5))
+def lengths(load: Load, most: float) -> Contest:
+    rivals: dict[str, Decode] = {
+        "BufferedReader, correct": partial(by_reader, by_hand.read_all_correctly),
+        "BufferedReader, correct and tuned": partial(by_reader, by_hand.read_all_tuned),
+        "BufferedReader, careless": partial(by_reader, by_hand.read_all_carelessly),
+        "bytearray, careless": take_front,
+        "asyncio": partial(by_asyncio, peers.read_all),
+        "Twisted": partial(
+            by_twisted, partial(twisted_receiver, "Int32StringReceiver", "stringReceived")
+        ),
+    }
+    goal = Goal(OURS, "BufferedReader, correct and tuned", most)
+    work = f"length prefix, {load.size} B"
+    return contest(work, LengthPrefixFramer(), load.messages, rivals, goal)
+
+
+def delimited(work: str, framer: Framer[Any], messages: list[Any], end: bytes) -> Contest:
+    receiver = partial(twisted_receiver, "LineReceiver", "lineReceived", delimiter=end)
+    rivals: dict[str, Decode] = {
+        "BufferedReader": partial(by_reader, iterate),
+        "asyncio": partial(by_asyncio, partial(peers.read_lines, end)),
+        "Twisted": partial(by_twisted, receiver),
+    }
+    goals = [Goal(OURS, "BufferedReader", 1.2)]
+    if isinstance(framer, LineFramer):
+        rivals["TextIOWrapper"] = partial(by_reader, iterate_text)
+        goals.append(Goal(OURS, "TextIOWrapper", 1.0))
+    return contest(work, framer, messages, rivals, *goals)
+
+
+def json_contests(count: int) -> Iterator[Contest]:
+    values = [
+        {"id": i, "user": "Zoë", "text": f"message {i}", "tags": ["a", "b"], "score": i / 4}
+        for i in range(count)
+    ]
+    alone = Goal(OURS, "json.loads alone", 1.1)
+    rivals: dict[str, Decode] = {
+        "json.loads alone": partial(loads_alone, DelimiterFramer()),
+        "BufferedReader, json.loads": partial(by_reader, load_lines),
+    }
+    yield contest("JSON lines", JsonFramer(LineFramer()), values, rivals, alone)
+    rivals = {"json.loads alone": partial(loads_alone, LengthPrefixFramer())}
+    yield contest("JSON, length prefix", JsonFramer(), values, rivals, alone)
 
 
 def contests(scale: Scale, _side: Side) -> Iterator[Contest]:
-    for load in loads(scale.count(4096), 64, 1024):
-        decoding = Decoding(LengthPrefixFramer(), load.messages)
-        decoding.add("BufferedReader", read_lengths)
-        decoding.add("by hand", by_hand)
-        decoding.add("asyncio", partial(with_asyncio, peers.read_lengths))
-        decoding.add("Twisted", partial(with_twisted, peers.twisted_lengths), needs="twisted")
-        goals = beats(OURS, BufferedReader=1, Twisted=2, asyncio=3)
-        yield decoding.contest(f"length prefix, {load}", goals)
-        for end in (b"\n", b"\r\n"):
-            kind = f"delimiter {end!r}, {load}"
-            yield line_contest(kind, DelimiterFramer(end), load.messages, end)
+    count = scale.count(4096)
+    for size, most in ((64, 0.95), (1024, 1.0)):
+        load = Load(count, size)
+        yield lengths(load, most)
+        yield delimited(rf"delimiter \n, {size} B", DelimiterFramer(b"\n"), load.messages, b"\n")
+        yield delimited(
+            rf"delimiter \r\n, {size} B", DelimiterFramer(b"\r\n"), load.messages, b"\r\n"
+        )
         texts = [each.decode() for each in load.messages]
-        yield line_contest(f"lines, {load}", LineFramer(), texts, b"\n")
-        # A format without a fast path, beside one that has it
-        decoding = Decoding(NetstringFramer(), load.messages)
-        yield decoding.contest(f"netstring of ten lines, {load}", [])
-    load, *_others = loads(scale.count(1024), 1024)
-    bodies = [
-        HeaderMessage({"id": i, "size": len(body)}, body) for i, body in enumerate(load.messages)
-    ]
-    decoding = Decoding(HeaderBodyFramer(), bodies)
-    decoding.add("BufferedReader", read_headers)
-    yield decoding.contest(f"header and body, {load}", [])
-    records = [(i % 65536, b"%08d" % i, i % 100) for i in range(scale.count(16_384))]
-    decoding = Decoding(StructFramer("!H8sb"), records)
-    decoding.add("struct.iter_unpack", partial(iter_unpack, "!H8sb"))
-    yield decoding.contest("record !H8sb", [Goal(OURS, "struct.iter_unpack", least=0.5)])
+        yield delimited(f"lines of text, {size} B", LineFramer(), texts, b"\n")
+    yield from json_contests(count)
+    messages = Load(count, 64).messages
+    twisted = partial(by_twisted, partial(twisted_receiver, "NetstringReceiver", "stringReceived"))
+    yield contest(
+        "netstring in ten lines, 64 B",
+        netstring.NetstringFramer(),
+        messages,
+        {"Twisted": twisted},
+        Goal(OURS, "Twisted", 0.5),
+    )
+    built_in = {
+        "varint": VarintFramer(),
+        "Content-Length": ContentLengthFramer(),
+        "netstring, built in": NetstringFramer(),
+    }
+    for work, framer in built_in.items():
+        yield contest(f"{work}, 64 B", framer, messages, {}, Goal(OURS, "", MICROSECOND))

@@ -1,8 +1,7 @@
-"""The two sides of a connection: this process, and another one on another CPU.
+"""The two sides of a connection: this process, and another one on the other half of the CPUs.
 
 What is timed runs on the near side, here.  The far side is a process of its own for the whole
-run of the benchmark, which is told what to do over a pipe.  Processes are spawned, which every
-system can do.
+run of the benchmark, which is given its work over a pipe.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from .harness import Contestant, Watch, pin
-from .loads import Load
+from .load import Load
 
 TIMEOUT = 60
 
@@ -31,10 +30,10 @@ class Side:
     One that is no *daemon* may have another side of its own.
     """
 
-    def __init__(self, cpu: int, *, daemon: bool = True) -> None:
+    def __init__(self, half: int = 1, *, daemon: bool = True) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, there = context.Pipe()
-        self._process = context.Process(target=_work, args=(there, cpu), daemon=daemon)
+        self._process = context.Process(target=_work, args=(there, half), daemon=daemon)
         self._process.start()
         there.close()
 
@@ -60,8 +59,8 @@ class Side:
         self._process.join(TIMEOUT)
 
 
-def _work(pipe: Connection, cpu: int) -> None:
-    pin(cpu)
+def _work(pipe: Connection, half: int) -> None:
+    pin(half)
     while True:
         try:
             function, arguments = pipe.recv()
@@ -69,7 +68,7 @@ def _work(pipe: Connection, cpu: int) -> None:
             return
         try:
             answer = function(*arguments), ""
-        except Exception:  # told to the process that asked
+        except Exception:
             answer = None, traceback.format_exc()
         pipe.send(answer)
 
@@ -82,7 +81,7 @@ def no_delay(sock: socket.socket) -> socket.socket:
 def play(side: Side, near: Near, far: Far, load: Load, watch: Watch) -> tuple[object, object]:
     """Run *near* here and *far* there, over TCP, and return what they did."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        side.start(_connect_and, far, listener.getsockname(), load)
+        side.start(connect_and, far, listener.getsockname(), load)
         listener.settimeout(TIMEOUT)
         sock, _ = listener.accept()
     try:
@@ -93,7 +92,7 @@ def play(side: Side, near: Near, far: Far, load: Load, watch: Watch) -> tuple[ob
     return here, side.result()
 
 
-def _connect_and(far: Far, address: tuple[str, int], load: Load) -> object:
+def connect_and(far: Far, address: tuple[str, int], load: Load) -> object:
     with no_delay(socket.create_connection(address, TIMEOUT)) as sock:
         sock.settimeout(None)
         return far(sock, load)
@@ -101,7 +100,7 @@ def _connect_and(far: Far, address: tuple[str, int], load: Load) -> object:
 
 @contextmanager
 def go(sock: socket.socket, watch: Watch) -> Iterator[None]:
-    """Time what follows, from when the far side is told to start."""
+    """Time what follows, from when the far side is allowed to start."""
     sock.sendall(b"!")
     with watch:
         yield
@@ -111,20 +110,40 @@ def wait_for_go(sock: socket.socket) -> None:
     assert sock.recv(1) == b"!"
 
 
-def contestant(
-    side: Side, name: str, near: Near, far: Far, load: Load, *, needs: str = ""
-) -> Contestant:
-    """Return a contestant whose near side gets messages."""
+def contestant(side: Side, name: str, near: Near, far: Far, load: Load) -> Contestant:
+    """Return a contestant whose near side returns the last message."""
 
     def run() -> float:
         watch = Watch()
         last, _ = play(side, near, far, load, watch)
-        assert last == load.messages[-1], name
+        last = last.encode() if isinstance(last, str) else last
+        assert last == load.messages[-1], (name, load)
         return watch.seconds
 
-    def check() -> None:
-        for each in load.beginnings():
-            last, _ = play(side, near, far, each, Watch())
-            assert last == each.messages[-1], (name, last, each)
+    return Contestant(name, run)
 
-    return Contestant(name, run, check, needs)
+
+def blast(sock: socket.socket, load: Load) -> None:
+    """Send all messages as fast as possible, when the near side is ready."""
+    wire = memoryview(load.wire)
+    wait_for_go(sock)
+    for start in range(0, len(wire), 64 * 1024):
+        sock.sendall(wire[start : start + 64 * 1024])
+
+
+def drain(sock: socket.socket, _load: Load) -> int:
+    """Receive everything, and return how many bytes that was."""
+    buffer, received = bytearray(1024 * 1024), 0
+    while count := sock.recv_into(buffer):
+        received += count
+    return received
+
+
+@contextmanager
+def delivered(sock: socket.socket, watch: Watch) -> Iterator[None]:
+    """Time the sending, until the far side has received everything and closes."""
+    with watch:
+        yield
+        sock.shutdown(socket.SHUT_WR)
+        sock.settimeout(TIMEOUT)  # a peer may have made it non-blocking
+        assert not sock.recv(1)
