@@ -81,6 +81,13 @@ def iterate(file: Iterable[bytes]) -> bytes:
     return line.strip()
 
 
+def remove_ends(file: Iterable[bytes]) -> bytes:
+    line = b""
+    for line in file:
+        line = line[:-1]  # noqa: PLW2901
+    return line.strip()
+
+
 def iterate_text(file: io.BufferedReader) -> str:
     line = ""
     for line in io.TextIOWrapper(file, "utf-8", newline="\n"):
@@ -142,7 +149,7 @@ def by_twisted(
     return protocol.last
 
 
-def loads_alone(inside: Framer[bytes], chunks: list[bytes], watch: Watch) -> object:
+def loads_alone(inside: Framer[Any], chunks: list[bytes], watch: Watch) -> object:
     """Only ``json.loads``: the payloads are there already."""
     value = None
     payloads = list(inside.decoder().feed(b"".join(chunks)))
@@ -194,6 +201,7 @@ def delimited(work: str, framer: Framer[Any], messages: list[Any], end: bytes) -
     receiver = partial(twisted_receiver, "LineReceiver", "lineReceived", delimiter=end)
     rivals: dict[str, Decode] = {
         "BufferedReader": partial(by_reader, iterate),
+        "BufferedReader, ends removed": partial(by_reader, remove_ends),
         "asyncio": partial(by_asyncio, partial(peers.read_lines, end)),
         "Twisted": partial(by_twisted, receiver),
     }

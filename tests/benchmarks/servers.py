@@ -131,8 +131,9 @@ def asyncio_contests(scale: Scale, side: Side) -> Iterator[Contest]:
             Contestant(name, partial(visited, side, serve, client, load))
             for name, serve in serves.items()
         ]
-        goal = Goal("framing.aio", "asyncio, readexactly", 0.8)
-        yield Contest(f"asyncio: {work}", contestants, [goal], load.count)
+        has_goal = work != "echo one by one, 64 B"  # there, the event loop takes most of the time
+        goals = [Goal("framing.aio", "asyncio, readexactly", 0.8)] if has_goal else []
+        yield Contest(f"asyncio: {work}", contestants, goals, load.count)
 
 
 # serve and socketserver
