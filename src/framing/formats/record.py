@@ -73,7 +73,7 @@ class StructFramer(Framer[tuple[Any, ...]]):
             raise TypeError(f"expected a tuple of values, not {type(message).__name__}")
         try:
             wire = self._struct.pack(*message)
-        except (StructError, OverflowError) as error:
+        except (StructError, OverflowError, TypeError) as error:  # the last on PyPy
             raise EncodeError(
                 f"the values do not fit the format {self.format!r}: {error}"
             ) from None

@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 DONTWAIT: int = getattr(socket, "MSG_DONTWAIT", 0)
-_HAS_SENDMSG = hasattr(socket.socket, "sendmsg")
+# (PyPy's waits until all is sent, if the socket has a timeout.)
+_HAS_SENDMSG = hasattr(socket.socket, "sendmsg") and sys.implementation.name != "pypy"
 _HAS_POLL = hasattr(select, "poll")
 # No system waits longer at once: poll counts milliseconds in a C int.
 _LONGEST_WAIT = 3600.0
