@@ -31,7 +31,7 @@ import framing
 from framing import DecodeError, HeaderBodyFramer, HeaderMessage, LineFramer, MessageSocket
 from framing.files import new_file, recv_file, send_file
 
-from .fakes import WrappedSocket
+from .fakes import WrappedSocket, made_of
 from .pairs import MIB, Pair, Task, fill, raising, tcp_pair, tls_pair, unix_pair, wrapped_pair
 
 Messages = MessageSocket[HeaderMessage]
@@ -733,7 +733,7 @@ class Interrupting(WrappedSocket):
 
 def test_an_interruption_behind_the_header_cuts_the_file_off(over: Over, source: Path) -> None:
     peer, sock = unix_pair()
-    with peer, Interrupting.around(sock) as interrupting:
+    with peer, made_of(sock, Interrupting) as interrupting:
         conn = over(interrupting)
         with pytest.raises(Interruption):
             send_file(conn, source)

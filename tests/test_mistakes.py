@@ -33,7 +33,7 @@ from framing import (
     recv_msg,
 )
 
-from .outcomes import outcome, pieces
+from .outcomes import cut, results
 from .pairs import Pair
 
 # Other bytes than expected
@@ -193,5 +193,5 @@ def test_to_catch_framing_errors_is_enough_around_a_careless_format(
     steps: list[str], data: bytes, chunk: int
 ) -> None:
     framer = Careless(lambda: reading(steps))
-    whole = outcome(framer.decoder(), [data])
-    assert outcome(framer.decoder(), pieces(data, bytes([chunk]))) == whole
+    whole = results(framer.decoder(), [data])
+    assert results(framer.decoder(), cut(data, chunk)) == whole
