@@ -289,7 +289,7 @@ def test_every_error_that_is_raised_is_found_under_troubleshooting() -> None:
     missing: list[tuple[str, int]] = []
     for source in Path(framing.__path__[0]).rglob("*.py"):
         if source.parent.name == "cli" or source.name == "testing.py":
-            continue  # nobody catches those
+            continue  # programs do not catch those
         for node in ast.walk(ast.parse(source.read_text("utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Error"):
                 words = words_of(" ".join(literals(node.args)))
