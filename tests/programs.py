@@ -26,7 +26,8 @@ TIMEOUT = 60  # seconds, for whatever is waited for; far more than it takes
 # Without what would flush for the programs: they have to do it themselves.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 ENVIRONMENT |= {
-    "PYTHONPATH": str(Path(framing.__file__).parents[1]),  # the package that is being tested
+    # The package that is being tested
+    "PYTHONPATH": str(Path(framing.__file__).parents[framing.__name__.count(".") + 1]),
     "PYTHONUTF8": "1",
     "COLUMNS": "80",
 }

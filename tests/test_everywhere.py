@@ -85,6 +85,7 @@ def copy(tmp_path: Path) -> Path:
     vendor = tmp_path / "acme" / "_vendor"
     vendor.mkdir(parents=True)
     shutil.copytree(PACKAGE, vendor / "wire", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "LICENSE", vendor / "wire")
     return tmp_path
 
 

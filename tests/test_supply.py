@@ -25,7 +25,7 @@ INFO = f"{NAME}.dist-info"
 PACKAGE = {
     f"framing/{path.relative_to(framing.__path__[0]).as_posix()}": path.read_bytes()
     for path in Path(framing.__path__[0]).rglob("*")
-    if path.is_file() and "__pycache__" not in path.parts
+    if path.suffix == ".py" or path.name == "py.typed"
 }
 
 pytestmark = pytest.mark.skipif(
