@@ -8,6 +8,7 @@ import io
 import itertools
 import socket
 import struct
+import time
 import tracemalloc
 import weakref
 from collections.abc import Callable
@@ -532,7 +533,24 @@ def test_connect_connects(tmp_path: Path) -> None:
                 assert client_.sock.gettimeout() == 7
 
 
-# Memory
+# Time and memory
+
+
+def test_a_line_and_exact_bytes_in_turn_take_linear_time() -> None:
+    def seconds(pairs: int) -> float:
+        client, server = unix_pair()
+        with client, server:
+            sending = Task(client.sendall, b"$3\r\nfoo\r\n" * pairs)
+            conn = MessageSocket(server, LineFramer())
+            start = time.process_time()
+            for _ in range(pairs):
+                assert (conn.recv(), conn.recv_exactly(5)) == ("$3", b"foo\r\n")
+            took = time.process_time() - start
+            sending.result()
+        return took
+
+    few = min(seconds(300) for _ in range(3))
+    assert seconds(6000) < 20 * few * 5  # and not 20 * 20
 
 
 def test_idle_connections_hold_no_buffers() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -56,6 +58,13 @@ def test_the_core_imports_no_io_and_no_other_room() -> None:
         if room in CORE:
             for name, is_ours in imports_of(path):
                 assert name in CORE if is_ours else name not in IO, f"{path.name}: {name}"
+
+
+def test_importing_the_package_stays_cheap() -> None:
+    heavy = {"asyncio", "ssl", "dataclasses", "inspect", "argparse", "socketserver", "logging"}
+    command = [sys.executable, "-c", f"import sys, {framing.__name__}; print(*sys.modules)"]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert not heavy & set(loaded.split())
 
 
 def test_imports_inside_the_package_are_relative() -> None:
