@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import logging.handlers
 import os
@@ -14,6 +15,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
@@ -37,7 +39,7 @@ from framing import (
 )
 from framing.server import MessageRequestHandler, Server
 
-from .pairs import reset, tls_contexts
+from .pairs import reset, tls_contexts, wait_until
 
 Records = queue.SimpleQueue[logging.LogRecord]
 
@@ -185,8 +187,11 @@ def test_clients_are_served_at_once_with_slow_and_hostile_ones_among_them(count:
 
 def test_a_client_waits_until_there_is_a_place_for_it() -> None:
     steps: list[str] = []
+    kept: weakref.WeakSet[MessageSocket[bytes]] = weakref.WeakSet()
 
     def handle(conn: MessageSocket[bytes]) -> None:
+        assert threading.current_thread().daemon
+        kept.add(conn)
         steps.append("begin")
         echo(conn)
         steps.append("end")
@@ -208,6 +213,7 @@ def test_a_client_waits_until_there_is_a_place_for_it() -> None:
             second.end()
             assert list(second) == []
         server.serve_forever()  # returns at once: shutdown is final
+        wait_until(lambda: gc.collect() >= 0 and not kept)  # closed connections cost no memory
     assert steps == ["begin", "end", "begin", "end"]
 
 
@@ -518,7 +524,7 @@ class Impatient(MessageRequestHandler[str]):
 
     def handle(self) -> None:
         assert self.request.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-        self.messages.send("hello")
+        self.messages.send(f"{self.client_address[0]} {type(self.server).__name__}")
         self.messages.recv()
 
 
@@ -564,7 +570,7 @@ def test_an_error_in_handle_ends_the_connection_and_not_the_server() -> None:
     with running(Server(ANY_PORT, Impatient)) as server:
         for _ in range(2):
             with connect(server.server_address, LineFramer(), timeout=BOUND) as client:
-                assert client.recv() == "hello"
+                assert client.recv() == "127.0.0.1 Server"
                 with pytest.raises((EndOfStreamError, ConnectionResetError)):
                     client.recv()
     assert errors == [TimeoutError, TimeoutError]
