@@ -22,7 +22,7 @@ import pytest
 import framing
 from framing import EndOfStreamError, Framer, LengthPrefixFramer, MessageSocket, recv_msg
 
-from .fakes import WrappedSocket
+from .fakes import WrappedSocket, made_of
 
 LIBRARY = os.path.dirname(framing.__file__)
 Pair = tuple[socket.socket, socket.socket]
