@@ -501,6 +501,8 @@ async def test_switch_continues_in_another_format_and_finishes_the_old_object() 
                 await conn.send("x")
             await last.send(b"bye")
             assert peer.recv(100) == b"bye;"
+            await conn.aclose()
+            assert peer.recv(100) == b""
         assert (conn.framer, last.framer) == (LINES, DelimiterFramer(b";"))
 
 

@@ -27,6 +27,8 @@ import pytest
 import framing.server
 from framing import (
     EndOfStreamError,
+    HeaderBodyFramer,
+    HeaderMessage,
     LengthPrefixFramer,
     LineFramer,
     MessageSocket,
@@ -37,6 +39,7 @@ from framing import (
     send_msg,
     serve,
 )
+from framing.files import recv_file
 from framing.server import MessageRequestHandler, Server
 
 from .pairs import reset, tls_contexts, wait_until
@@ -442,6 +445,26 @@ def test_a_client_that_is_lost_is_one_line(
         message = logged(log, level)
     assert message.startswith(f"{host}:{port} ")
     assert text in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("is_closed", [False, True])
+def test_what_a_handler_refuses_or_closes_is_one_line_too(
+    is_closed: bool, log: Records, tmp_path: Path
+) -> None:
+    def handle(conn: MessageSocket[HeaderMessage]) -> None:
+        if is_closed:  # by another thread, for example
+            conn.close()
+            conn.recv()
+        recv_file(conn, tmp_path)
+
+    with (
+        running(serve(handle, ANY_PORT, HeaderBodyFramer())) as server,
+        connect(server.address, HeaderBodyFramer(), timeout=BOUND) as client,
+    ):
+        client.send(HeaderMessage({"name": "../evil"}, b"hello"))
+        message = logged(log, logging.INFO if is_closed else logging.WARNING)
+    assert ("is closed" if is_closed else "not '../evil'") in message
     assert "\n" not in message
 
 
