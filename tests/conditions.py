@@ -29,6 +29,10 @@ def needs(feature: str, reason: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(not is_there, reason=f"needs {feature}: {reason}")
 
 
+def not_on_pypy(reason: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(sys.implementation.name == "pypy", reason=f"PyPy: {reason}")
+
+
 def set_up(*, package: str, without: Iterable[str]) -> None:
     """Import *package* as ``framing``, on a system that is *without* some of FEATURES."""
     if package == "framing" and not without:
@@ -52,6 +56,7 @@ def stand_in_for_tracemalloc() -> None:
     if importlib.util.find_spec("_tracemalloc") is None:
         module: Any = ModuleType("tracemalloc")
         module.start = start
+        module.get_object_traceback = lambda _: None  # for pytest
         sys.modules["tracemalloc"] = module
 
 

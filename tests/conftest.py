@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -33,7 +34,10 @@ settings.load_profile(PROFILE)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Leave nothing out of the thorough profile."""
+    """Leave nothing out of the thorough profile, and expect no reference counts of PyPy."""
+    if sys.implementation.name == "pypy":  # objects go later, often in another test
+        config.addinivalue_line("filterwarnings", "ignore::ResourceWarning")
+        config.addinivalue_line("filterwarnings", "ignore::pytest.PytestUnraisableExceptionWarning")
     if PROFILE == "thorough" and config.option.markexpr == "not slow":
         config.option.markexpr = ""
 

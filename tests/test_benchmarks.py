@@ -13,6 +13,9 @@ from .benchmarks import report
 from .benchmarks.__main__ import GROUPS
 from .benchmarks.harness import TINY, Contest, Contestant, Goal
 from .benchmarks.sides import Side
+from .conditions import not_on_pypy
+
+pytestmark = not_on_pypy("it cannot freeze objects, so they would be collected meanwhile")
 
 TEMPLATES = Path(report.__file__).parent
 

@@ -14,6 +14,8 @@ from framing import EncodeError, Framer, HeaderBodyFramer, LengthPrefixFramer, S
 
 from .outcomes import cut, results
 
+ONLY_BYTES = not_on_pypy("its struct takes only bytes for s")
+
 Make = Callable[..., Framer[Any]]
 of_any_format = pytest.mark.parametrize(
     "make", [LengthPrefixFramer, HeaderBodyFramer, StructFramer]
@@ -126,7 +128,7 @@ class Reading(NamedTuple):
     [
         ("!8s", (b"abc",), (b"abc\0\0\0\0\0",)),
         ("!8s", (b"12345678",), (b"12345678",)),
-        ("!3s", (bytearray(b"a\0"),), (b"a\0\0",)),
+        pytest.param("!3s", (bytearray(b"a\0"),), (b"a\0\0",), marks=ONLY_BYTES),
         ("!10p", (b"123456789",), (b"123456789",)),
         ("!10p", (b"",), (b"",)),
         ("!f", (0.1,), (0.10000000149011612,)),

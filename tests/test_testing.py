@@ -158,7 +158,11 @@ class Unequal(Short):
         (SumsAllAgain(), "time is linear"),
         (SendsTooMuch(max_size=120), "each message comes back equal, alone"),
         (LeavesBytes(), "each message comes back equal, alone"),
-        (TrustsLengths(max_size=2**24 - 1), "memory follows the bytes received"),
+        pytest.param(
+            TrustsLengths(max_size=2**24 - 1),
+            "memory follows the bytes received",
+            marks=not_on_pypy("it does not measure memory"),
+        ),
         (DropsItsBeginning(), "unread|cut short"),
         (TwoWays(), r"encode\(\) returns the bytes of encode_parts"),
         (Unequal(), "a copy is equal"),
@@ -182,7 +186,7 @@ def test_what_a_framer_raises_itself_is_not_hidden() -> None:
 
     with pytest.raises(IndexError):
         check_framer(RaisesWhatItLikes(), SAMPLES)
-    with open(__file__, "rb") as file, pytest.raises(TypeError, match="pickle"):
+    with open(__file__, "rb") as file, pytest.raises(TypeError, match=r"pickle|serialize"):
         check_framer(Short(file=file), SAMPLES)
 
 
