@@ -189,8 +189,11 @@ class Task(threading.Thread):
         except BaseException as error:  # it is raised by result()
             self._outcome.set_exception(error)
 
-    def result(self, seconds: float = 60) -> Any:
+    def result(self) -> Any:
         """Wait for the call to end; return or raise what it did."""
+        return self.result_within(60)
+
+    def result_within(self, seconds: float) -> Any:
         return self._outcome.result(seconds)
 
     def error(self) -> BaseException | None:

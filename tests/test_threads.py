@@ -48,7 +48,7 @@ def check(
     receiving = [Task(lambda all_of=each: [*map(number_in, all_of())]) for each in receives]
     sending = [Task(send, numbers) for send, numbers in zip(sends, SENDERS, strict=True)]
     for task in sending:
-        task.result(ENOUGH)
+        task.result_within(ENOUGH)
     end()
     received = [task.result() for task in receiving]
     assert sorted(number for each in received for number in each) == list(range(COUNT))
