@@ -254,7 +254,7 @@ async def test_a_lost_client_is_one_line_and_a_handlers_own_error_has_a_tracebac
     failed, lost, bad = records()
     assert (failed.levelno, "in handle" in str(failed.exc_text)) == (logging.ERROR, True)
     assert (lost.levelno, lost.exc_info) == (logging.INFO, None)
-    assert "disconnected: the stream has ended" in lost.getMessage()
+    assert re.match(r"127\.0\.0\.1:\d+ disconnected: the stream has ended", lost.getMessage())
     assert (bad.levelno, bad.exc_info, r"0xe9" in bad.getMessage()) == (logging.WARNING, None, True)
 
 
