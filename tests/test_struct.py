@@ -12,6 +12,7 @@ import pytest
 
 from framing import EncodeError, Framer, HeaderBodyFramer, LengthPrefixFramer, StructFramer
 
+from .conditions import not_on_pypy
 from .outcomes import cut, results
 
 ONLY_BYTES = not_on_pypy("its struct takes only bytes for s")
@@ -71,7 +72,8 @@ def test_a_record_without_bytes_is_refused() -> None:
 @pytest.mark.parametrize(
     ("format", "messages"),
     [
-        ("!8s", [b"123456789", bytearray(b"123456789")]),
+        ("!8s", [b"123456789"]),
+        pytest.param("!8s", [bytearray(b"123456789")], marks=ONLY_BYTES),
         ("!s", [b"ab"]),
         ("!0sB", [b"x"]),
         ("!10p", [b"1234567890"]),

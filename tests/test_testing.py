@@ -24,6 +24,7 @@ from framing import (
 from framing.testing import check_framer
 
 from .authors import AnyOfFramer, MarkedFramer
+from .conditions import not_on_pypy
 
 SAMPLES = [b"hello", b"", b"Sphinx of black quartz"]
 
