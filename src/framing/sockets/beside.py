@@ -160,8 +160,6 @@ def _ways(stream: Any, is_plain: bool) -> tuple[Callable[..., None], Callable[..
     """
     if is_plain or (hasattr(stream, "recv") and hasattr(stream, "sendall")):
         check_is_stream(stream)
-        if type(stream).__name__ == "MessageSocket":
-            raise refuse(stream)
         return (_receive_plain, _send_plain) if is_plain else (_receive_any, _send_any)
     if isinstance(stream, io.TextIOBase):
         raise TypeError(
