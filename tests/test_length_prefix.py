@@ -186,3 +186,24 @@ def test_other_bytes_raise_no_such_question() -> None:
             assert QUESTION not in text_of_error(LengthPrefixFramer(format), wire)
     fine = LengthPrefixFramer(max_size=int.from_bytes(b"GET ", "big"))
     assert fine.decoder().feed(b"GET / HTTP/1.1").next_message() is None
+
+
+@pytest.mark.parametrize(
+    ("wire", "hint"),
+    [
+        *(
+            (wire, "They look like JSON: JsonFramer(")
+            for wire in (b'{"a"', b"[1,2", b" [1]", b"\n {}")
+        ),
+        *((wire, "They look like a Content-Length header") for wire in (b"Cont", b"cont")),
+        *((wire, "They look like a netstring") for wire in (b"5:he", b"12:h")),
+        *((wire, "") for wire in (b"hell", b"Hi {", b"a5:h", b"COMP")),
+    ],
+)
+def test_text_instead_of_a_length_is_named_with_the_format_that_it_looks_like(
+    wire: bytes, hint: str
+) -> None:
+    text = text_of_error(LengthPrefixFramer(), wire)
+    assert "these bytes are text: does the peer send with send_msg" in text
+    assert hint in text
+    assert ("They look like" in text) == bool(hint)
