@@ -74,7 +74,7 @@ def run(found: tuple[str, tuple[str, str]], wheel: str) -> str:
         and call(python, "-X", "dev", "-W", "error", "-m", "pytest", *tests)
     )
     lines = log.read_text("utf-8", "replace").splitlines()
-    print(*lines[-1 if passes else -100 :], f"^ {name}", sep="\n", flush=True)
+    print(f"- {name}", *lines[-1 if passes else -100 :], sep="\n", flush=True)
     counts = [re.search(each, lines[-1]) for each in (r"(\d+) pas", r"(\d+) skip", r"in (\d+)")]
     cells = [name, version, framing.__version__, *(each[1] if each else "0" for each in counts)]
     return f"| {' | '.join(cells)} |\n" if passes else ""
@@ -90,12 +90,13 @@ def missing(rows: list[str]) -> set[str]:
 
 
 def main(*paths: str, is_recorded: bool) -> None:
+    this = about(sys.executable)
     pythons: dict[str, tuple[str, str]] = {}
     for path in paths or installed():
         if found := about(path):
             pythons.setdefault(found[0], (path, found[1]))
     if not paths:
-        pythons.pop(about(sys.executable)[0], None)
+        pythons.pop(this[0], None)
     with tempfile.TemporaryDirectory() as directory, ThreadPoolExecutor(4) as executor:
         build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", directory, "."]
         subprocess.run(build, cwd=ROOT, check=True)
@@ -109,7 +110,7 @@ def main(*paths: str, is_recorded: bool) -> None:
         names = tuple(f"| {name} |" for name in pythons)
         recorded = sorted([*rows, *(each for each in recorded if not each.startswith(names))])
         PAGE.write_text("".join([before, head, *recorded, after]), "utf-8")
-    for each in sorted(missing(rows)):
+    for each in sorted(missing([*rows, f"| {' | '.join([*this, framing.__version__])} | "])):
         print(f"skipped: {each}")
     if "" in rows or missing([*rows, *recorded]):
         sys.exit("failed" if "" in rows else f"some have no results in {PAGE}")
