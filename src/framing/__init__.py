@@ -168,10 +168,11 @@ def __getattr__(name: str) -> Any:
         return import_module(f".{name}", __name__)
     for module, names in _LAZY.items():
         if name in names.split():
-            value = getattr(import_module(module, __name__), name)
-            value.__module__ = __name__
-            globals()[name] = value
-            return value
+            loaded = import_module(module, __name__)
+            for each in names.split():
+                globals()[each] = value = getattr(loaded, each)
+                value.__module__ = __name__
+            return globals()[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
