@@ -98,14 +98,14 @@ class StreamBuffer:
                 self.base + start, self.data[start:] + data, 0, 0,
             )  # fmt: skip
 
-    def feed_from(self, receive: Callable[..., bytes], *args: object) -> int:
-        """Keep what ``receive(*args)`` returns, and return how many bytes that was.
+    def feed_from(self, receive: Callable[[int, int], bytes], size: int, flags: int) -> int:
+        """Keep what ``receive(size, flags)`` returns, and return how many bytes that was.
 
         A signal handler can only run between two steps of the interpreter, and receiving and
         keeping are one step here: ``map`` calls *receive* while the bytes are being stored.  If
         *receive* is a C function, as ``recv`` of a plain socket is, no byte can get lost.
         """
-        received = map(receive, *zip(args))
+        received = map(receive, (size,), (flags,))
         if self.size:
             before = self.more.tell()
             self.more.writelines(received)

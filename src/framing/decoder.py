@@ -50,6 +50,8 @@ N = TypeVar("N")
 # a bad message, or another format.  It doubles as long as it is not.
 _WINDOW = 128 * 1024
 _FIRST_WINDOW = 512
+# How much is read ahead by read_message, before the fast path has its turn again.
+_READ_AHEAD = 4 * 1024
 
 _NOTHING: Iterator[Any] = iter(())
 
@@ -143,16 +145,16 @@ class Decoder(Generic[M]):
                 self._buffer.feed(memoryview(data).tobytes())
         return self
 
-    def feed_from(self, receive: Callable[..., bytes], *args: Any) -> int:
-        """Keep what ``receive(*args)`` returns, and return how many bytes that was.
+    def feed_from(self, receive: Callable[[int, int], bytes], size: int, flags: int = 0) -> int:
+        """Keep what ``receive(size, flags)`` returns, and return how many bytes that was.
 
         The stream may have ended already.  If *receive* is a C function, an exception out of a
         signal handler loses no byte.
         """
-        return self._buffer.feed_from(receive, *args)
+        return self._buffer.feed_from(receive, size, flags)
 
-    def receive_block(self, receive: Callable[..., bytes], *args: int) -> bool:
-        """Feed what ``receive(*args)`` returns, and return whether it begins with whole messages.
+    def receive_block(self, receiver: Any, sock: Any) -> bool:
+        """Feed ``receiver[sock]``, and return whether that begins with whole messages.
 
         This is the usual case for programs that wait for each other: :meth:`feed_from` and
         :meth:`decode` in a third of the time.  If the decoder holds anything, or the format has
@@ -163,10 +165,10 @@ class Decoder(Generic[M]):
             return False
         if length_hint(self.ready) or buffer.size:
             return False
-        # What was handed out is let go of first, since receive() may wait for long.
+        # What was handed out is let go of first, since the next line may wait for long.
         self.ready, self._batch, self._reading, self._wanted = _NOTHING, _NO_BATCH, None, 0
         buffer.base, buffer.data, buffer.start, buffer.pos = buffer.base + buffer.start, b"", 0, 0
-        (buffer.data,) = map(receive, *zip(args))  # see StreamBuffer.feed_from
+        buffer.data = receiver[sock]
         data = buffer.data
         messages, end, _ = split(data, 0, min(len(data), self._window))
         if end:
@@ -615,7 +617,7 @@ class Decoder(Generic[M]):
         steps, request, messages = reading
         data, size, send = self._buffer.data, len(self._buffer.data), steps.send
         start = pos = ends[0]
-        last = pos + self._window
+        last = pos + (self._window if self._split is None else _READ_AHEAD)
         while pos < last:
             if type(request) is ReadExactly:
                 end = pos + request.size

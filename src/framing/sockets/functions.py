@@ -9,7 +9,6 @@ beside the socket (see ``beside``), and the next call continues from there.
 from __future__ import annotations
 
 import errno
-from operator import methodcaller
 from struct import Struct
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -18,7 +17,7 @@ from ..framer import check_is_framer
 from .beside import beside, kept
 from .channel import NEVER, Deadline
 from .checks import check_is_connected
-from .turn import Turn, is_own
+from .turn import Turn, is_own, receiver
 
 if TYPE_CHECKING:
     import socket
@@ -37,25 +36,13 @@ R = TypeVar("R")
 _DEFAULT = LengthPrefixFramer()
 _LENGTH = Struct(_DEFAULT.format)
 _pack, _unpack = _LENGTH.pack, _LENGTH.unpack
+_prefixes = receiver(_LENGTH.size)
 # A larger payload is received in pieces, so that memory follows the bytes that arrive.
 _LARGE = 64 * 1024
 # Up to this size, copying a payload behind its length costs less than sending two pieces.
 _SHORT = 8 * 1024
 # What the system says of a socket that was closed or never connected, among others.
 _UNCONNECTED = {errno.ENOTCONN, errno.EPIPE, errno.EBADF, errno.EINVAL}
-
-
-class _Prefix:
-    """``_PREFIX[sock]`` is ``sock.recv(4)``.
-
-    But Python runs signal handlers after a call, and not after this.  So if a handler raises,
-    either nothing was received or the result is stored.
-    """
-
-    __getitem__ = methodcaller("recv", _LENGTH.size)
-
-
-_PREFIX = _Prefix()
 
 
 @overload
@@ -204,7 +191,7 @@ def recv_msg(sock: Stream, framer: Framer[Any] = _DEFAULT) -> Any:  # noqa: C901
         holding: Turn | None = turn  # for Turn.run, in a signal handler
         if state.decoder is None:
             # The usual case: the length and the payload each come in one call of recv().
-            prefix = _PREFIX[sock]
+            prefix = _prefixes[sock]
             if len(prefix) == 4:
                 (size,) = _unpack(prefix)
                 if 0 < size <= _LARGE:

@@ -24,7 +24,7 @@ from ..framer import check_is_framer, check_limit
 from .beside import beside
 from .channel import NEVER, Channel, Deadline, wants_to_write
 from .checks import check_address, check_is_connected, check_is_stream, explained_refusal, refuse
-from .turn import Turn, is_own
+from .turn import Turn, is_own, receiver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -43,6 +43,7 @@ _HAS_GIL: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 # How much to take from the system in one call, beyond what is waited for.
 _READ_AHEAD = 64 * 1024
+_blocks = receiver(_READ_AHEAD)
 # The most for a message that is waited for: more at once is no faster.
 _READ_MOST = 256 * 1024
 # A payload of which so much is missing is received into the caller's buffer.
@@ -429,12 +430,12 @@ class MessageSocket(Generic[M]):
         try:
             turn.free.pop()
             holding = turn  # noqa: F841  # for Turn.run, in a signal handler
-            found = decoder.receive_block(channel.sock.recv, _READ_AHEAD)
+            found = decoder.receive_block(_blocks, channel.sock)
             if found:
                 self._publish()
         except IndexError:  # another call has the turn, or none will
             return False
-        except BaseException as error:  # no byte is lost: see StreamBuffer.feed_from
+        except BaseException as error:  # no byte is lost: see receiver()
             turn.give()
             channel.remember(error)
             raise

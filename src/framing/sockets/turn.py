@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 import threading
 from contextlib import suppress
+from operator import methodcaller
 from types import BuiltinFunctionType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -153,6 +154,15 @@ class Turn:
                 event.wait(_SLICE if remaining is None else min(remaining, _SLICE))
         finally:
             self.waiting.remove(event)
+
+
+def receiver(size: int) -> Any:
+    """Return an object of which ``[sock]`` is ``sock.recv(size)``.
+
+    Python runs signal handlers after a call, and not after this.  So if a handler raises, either
+    nothing was received or the bytes are stored.
+    """
+    return type("Receiver", (), {"__getitem__": methodcaller("recv", size)})()
 
 
 def is_own(error: BaseException) -> bool:
