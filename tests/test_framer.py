@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framing import (
+    BadMessageError,
     Buffer,
     DecodeError,
     DelimiterFramer,
@@ -92,6 +93,17 @@ def test_a_message_is_not_none_and_has_bytes(size: int | None, stream: bytes, te
     assert type(error) is DecodeError
     with pytest.raises(DecodeError, match=text):
         list(decoder)
+
+
+def test_a_bad_message_of_no_bytes_is_final() -> None:
+    """Otherwise it would come again and again."""
+
+    def read() -> Steps[bytes]:
+        yield ReadExactly(0)
+        raise BadMessageError("nothing")
+
+    (error,) = results(OwnFramer(read).decoder(), [b"xyz"])
+    assert (type(error), error.recoverable) == (BadMessageError, False)
 
 
 def test_an_error_in_a_later_step_counts_from_the_messages_start() -> None:
