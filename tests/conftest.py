@@ -1,6 +1,6 @@
 """Fixtures, and the Hypothesis profiles: HYPOTHESIS_PROFILE=thorough chooses another.
 
-The contract's properties run on 43 framers each, so a property is tried that many times more.
+The contract's properties run on every format each, so a property is tried that many times more.
 """
 
 from __future__ import annotations
