@@ -70,7 +70,6 @@ class Server:
 
     def __init__(self, address: tuple[str, int] | str, max_connections: int, *options: Any) -> None:
         listener, self._remove_path = open_listener(address)
-        listener.settimeout(_SLICE)
         self.socket: socket.socket = listener
         self.address: Any = address if isinstance(address, str) else listener.getsockname()[:2]
         self._handler, self._framer, self._timeout, self._ssl = options
