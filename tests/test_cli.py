@@ -217,7 +217,7 @@ def test_a_failure_is_one_line_and_exit_status_1() -> None:
         "send ECHO --framer length:!B " + "x" * 256: "at most 255 bytes",
         f"send ECHO --framer lines '{'x' * 9000}\n'": "line break",
         "send ECHO --framer struct:!H 1,2": "takes 1 values",
-        "send ECHO --framer struct:!9999999999999s 2": "MemoryError",
+        "send ECHO --framer struct:!9000000000000000000s 2": "MemoryError",
         "send ECHO --framer header {": "Expecting property name",
         "send ECHO --framer header '" + '{"a":' * 5000 + "'": "cannot send",
         "send ECHO --hex 0g": "non-hexadecimal",
