@@ -43,14 +43,14 @@ from .pairs import (
     wait_until,
     wrapped_pair,
 )
-from .strategies import Format, every_format, samples
+from .strategies import Format, every_format, one_of_each_class, samples
 
 Receiver = Callable[..., Callable[[], Any]]
 
 # A message stops somewhere
 
 
-@every_format
+@one_of_each_class
 @every_receiver
 def test_a_stall_is_a_timeout_and_a_drip_of_single_bytes_a_message_in_the_end(
     receiver: Receiver, format: Format[Any], pair: Pair
@@ -73,7 +73,7 @@ def test_a_stall_is_a_timeout_and_a_drip_of_single_bytes_a_message_in_the_end(
         assert receiving.result() == format.received(message)
 
 
-@every_format
+@one_of_each_class
 @every_receiver
 def test_a_reset_anywhere_in_a_message_is_the_sockets_error(
     receiver: Receiver, format: Format[Any]
