@@ -90,7 +90,7 @@ def test_a_timeout_is_for_the_whole_call_though_some_bytes_always_come(
 
 
 @every_pair
-@pytest.mark.parametrize("own", [None, 10])
+@pytest.mark.parametrize("own", [None, 60])
 def test_a_send_that_runs_out_of_time_keeps_the_rest(
     make_pair: Callable[[], Pair], own: float | None
 ) -> None:
@@ -342,12 +342,13 @@ def test_many_threads_wait_while_one_makes_the_late_handshake() -> None:
 
 
 def test_a_failed_handshake_is_raised_by_the_call_that_makes_it() -> None:
+    _, server_context = tls_contexts()
     client, server = tcp_pair()
     secure = ssl.create_default_context().wrap_socket(
         client, server_hostname="localhost", do_handshake_on_connect=False
     )
     with server:
-        accepting = Task(tls_contexts()[1].wrap_socket, server, server_side=True)
+        accepting = Task(server_context.wrap_socket, server, server_side=True)
         messages = MessageSocket(secure)
         with pytest.raises(ssl.SSLCertVerificationError):
             messages.send(b"hello")
@@ -360,9 +361,10 @@ def test_a_failed_handshake_is_raised_by_the_call_that_makes_it() -> None:
 
 
 def test_a_late_handshake_keeps_to_the_timeout() -> None:
+    client_context, _ = tls_contexts()
     client, server = tcp_pair()
     messages = MessageSocket(
-        tls_contexts()[0].wrap_socket(
+        client_context.wrap_socket(
             client, server_hostname="localhost", do_handshake_on_connect=False
         )
     )

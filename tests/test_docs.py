@@ -74,7 +74,7 @@ OTHER_COMMANDS = (
     "python3 -m venv ",
 )
 # What some pages use and the extra "test" does not bring along.
-OPTIONAL = ("google.protobuf", "msgspec", "pydantic", "trustme")
+OPTIONAL = ("google.protobuf", "msgspec", "pydantic", "tqdm", "trustme")
 MODULES = [framing.__name__] + [
     each.name
     for each in pkgutil.walk_packages(framing.__path__, f"{framing.__name__}.")

@@ -36,6 +36,7 @@ from framing import (
     send_msg,
 )
 
+from .conditions import not_on_pypy
 from .fakes import INTERRUPTIONS, ScriptedSocket, made_of
 from .pairs import (
     MIB,
@@ -402,6 +403,7 @@ def test_a_socket_is_not_kept_alive() -> None:
     assert [each() for each in sockets] == [None, None]
 
 
+@not_on_pypy("its objects can all be weakly referenced")
 def test_a_stream_beside_which_nothing_can_be_kept_is_refused() -> None:
     class Bare:
         __slots__ = ()
