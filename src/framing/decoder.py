@@ -163,7 +163,7 @@ class Decoder(Generic[M]):
         buffer, split = self._buffer, self._split
         if split is None or self._ended or self._rest is not None or self._error is not None:
             return False
-        if length_hint(self.ready) or buffer.size:
+        if len(buffer.data) > buffer.start or buffer.more.tell() or length_hint(self.ready):
             return False
         # What was handed out is let go of first, since the next line may wait for long.
         self.ready, self._batch, self._reading, self._wanted = _NOTHING, _NO_BATCH, None, 0

@@ -431,7 +431,9 @@ class MessageSocket(Generic[M]):
             turn.free.pop()
             holding = turn  # noqa: F841  # for Turn.run, in a signal handler
             found = decoder.receive_block(_blocks, channel.sock)
-            if found:
+            if found and _HAS_GIL:
+                self._ready = decoder.ready
+            elif found:
                 self._publish()
         except IndexError:  # another call has the turn, or none will
             return False
