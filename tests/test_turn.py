@@ -31,7 +31,7 @@ from framing import (
     send_msg,
 )
 
-from .conditions import needs
+from .conditions import needs, not_on_pypy
 from .fakes import ScriptedSocket
 from .pairs import (
     LIBRARY,
@@ -504,6 +504,7 @@ def test_an_interrupted_send_many_sends_what_it_took_or_refuses_to_go_on() -> No
 
 
 @marked
+@not_on_pypy("it can interrupt between taking a turn and noting that")
 def test_a_turn_is_given_back_wherever_its_call_is_interrupted() -> None:
     """The other thread makes this one wait, and signals come in, at each step that can switch."""
     delays, finished, interval = random.Random(3), threading.Event(), sys.getswitchinterval()
