@@ -199,6 +199,10 @@ def test_a_client_waits_until_there_is_a_place_for_it() -> None:
         echo(conn)
         steps.append("end")
 
+    def are_gone() -> bool:
+        gc.collect()
+        return not kept
+
     with running(serve(handle, ANY_PORT, max_connections=1)) as server:
         with connect(server.address, timeout=BOUND) as first:
             first.send(b"hello")
@@ -216,7 +220,7 @@ def test_a_client_waits_until_there_is_a_place_for_it() -> None:
             second.end()
             assert list(second) == []
         server.serve_forever()  # returns at once: shutdown is final
-        wait_until(lambda: [gc.collect()] and not kept)  # closed connections cost no memory
+        wait_until(are_gone)  # closed connections cost no memory
     assert steps == ["begin", "end", "begin", "end"]
 
 
