@@ -7,6 +7,7 @@ any bytes is in ``outcomes.check``.
 from __future__ import annotations
 
 import pickle
+import sys
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -266,8 +267,9 @@ def test_an_announced_size_costs_nothing(framer: Framer[Any], announcement: byte
         held, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert held < 300 * 4000
-    assert peak < 300 * 4000 + 100_000
+    each = 2500 if sys.version_info < (3, 11) else 2000  # generators are larger there
+    assert held < 300 * each
+    assert peak < 300 * each + 100_000
     assert decoder.bytes_needed >= 2**24 - 1
 
 

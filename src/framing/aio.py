@@ -416,7 +416,8 @@ class MessageStream(Generic[M]):
     def switch(self, framer: Framer[N]) -> MessageStream[N]:
         """Return the same connection in another format, from the next message on.
 
-        This object is finished then: all its methods raise, but to close it closes the connection.
+        This object is finished then: all its methods raise, except :meth:`aclose`, which closes the
+        connection.
         """
         check_is_framer(framer)
         self._link.decoder.switch(framer)

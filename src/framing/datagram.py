@@ -69,7 +69,7 @@ _NEEDS_REUSE_PORT = sys.platform == "darwin" or "bsd" in sys.platform
 # How ICMP reports an earlier datagram, besides ConnectionRefusedError and ConnectionResetError.
 _UNREACHABLE = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETRESET}
 # Each failed attempt to send uses up one error of an earlier datagram.
-_ATTEMPTS = range(7)  # and a last one
+_ATTEMPTS = range(7)  # before the last one
 # More than a socket's queue holds by default.  There must be a limit: a flood never ends.
 _MOST_DRAINED = 1000
 _LONGEST_WAIT = 2_000_000.0  # seconds, which is 23 days; poll takes at most 24

@@ -52,7 +52,7 @@ def vendor(options: argparse.Namespace) -> None:
     note = (
         f"This is a copy of framing {__version__}, under the licence in the file LICENSE.\n"
         f"To replace it by a newer version: framing {' '.join(sys.argv[1:])}\n"
-        f"That works as long as nobody changes it: SHA-256 {_digest(files)}\n"
+        f"Only an unchanged copy is replaced: SHA-256 {_digest(files)}\n"
     )
     target.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".framing-", dir=target.parent) as folder:

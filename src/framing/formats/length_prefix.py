@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..requests import Steps
 
 # Up to this size, copying a payload behind its length costs less than sending two pieces.
-_SHORT = 8 * 1024
+SHORT = 8 * 1024
 
 
 class LengthPrefixFramer(Framer[bytes]):
@@ -84,7 +84,7 @@ class LengthPrefixFramer(Framer[bytes]):
             max_size=most,
             _field=field,
             _prefix=ReadExactly(field.width),
-            _short=min(most, _SHORT),
+            _short=min(most, SHORT),
         )
 
     def encode(self, message: Buffer) -> bytes:

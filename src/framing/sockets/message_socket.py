@@ -564,7 +564,7 @@ class MessageSocket(Generic[M]):
         """Return the same connection in another format, from the next message on.
 
         The new object takes over what was received ahead and what is unsent.  This object is
-        finished then: all its methods raise, but to close it closes the connection.
+        finished then: all its methods raise, except :meth:`close`, which closes the connection.
 
         Raises:
             TimeoutError: Another thread receives, for longer than the socket's own timeout.
@@ -727,7 +727,7 @@ def lend_decoder(conn: MessageSocket[M], function: Callable[[Decoder[M]], N]) ->
 
 
 class _Shared:
-    """Messages that threads may take without a GIL: each goes to one, and there is no lock."""
+    """Messages that threads take without a GIL: each goes to one thread, without a lock."""
 
     def __init__(self, messages: Iterator[Any]) -> None:
         self._left = deque(messages)
