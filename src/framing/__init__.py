@@ -184,4 +184,3 @@ def __dir__() -> list[str]:
 for _each in list(globals().values()):
     if isinstance(_each, (type, FunctionType)) and _each.__module__.startswith(f"{__name__}."):
         _each.__module__ = __name__
-del _each

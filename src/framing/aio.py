@@ -29,7 +29,7 @@ import threading
 from contextlib import ExitStack, suppress
 from copy import copy
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 from .errors import EndOfStreamError
 from .formats.length_prefix import LengthPrefixFramer
@@ -128,10 +128,10 @@ class _Connection(asyncio.BufferedProtocol):
         self._has_arrived.set()
         return self.transport.can_write_eof()  # whether this side can go on: not with TLS
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         # Without an error, this side has closed it, or the peer has not ended TLS properly.
         self._held, self.may_write = None, False
-        self._closed.set_exception(error) if error else self._closed.set_result(None)
+        self._closed.set_exception(exc) if exc else self._closed.set_result(None)
         self._closed.exception()  # nobody has to ask for it
         self._has_arrived.set()
         self._has_room.set()
@@ -588,7 +588,7 @@ async def serve(
         raise TypeError(f"expected a coroutine function for the clients, not {handler!r:.200}")
     check_is_framer(framer)
     check_is_for_servers(ssl)
-    loop, server = asyncio.get_running_loop(), Server(handler, framer)
+    loop, server = asyncio.get_running_loop(), Server(cast("Handler[Any]", handler), framer)
     new, is_path = partial(_Connection, framer, server._begin), isinstance(address, str)
     create = loop.create_unix_server if is_path else loop.create_server
     listener, remove_path = open_listener(address)

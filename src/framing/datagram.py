@@ -26,7 +26,7 @@ import struct
 import sys
 from math import ceil
 from time import monotonic
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import EncodeError, TruncatedDatagramError
 
@@ -367,8 +367,9 @@ def _resolve(address: Address, family: int | None, flags: int = 0) -> tuple[int,
         raise ValueError(f"expected a port from 0 to 65535, not {port}")
     name = {"": None, "<broadcast>": "255.255.255.255"}.get(host, host)
     found = socket.getaddrinfo(name, port, family or 0, socket.SOCK_DGRAM, 0, flags)
-    family, *_, numbers = min(found, key=lambda each: each[0] != socket.AF_INET)
-    return family, (*numbers[:2], *(address[2:] or numbers[2:]))
+    kind, *_, numbers = min(found, key=lambda each: each[0] != socket.AF_INET)
+    whole: Any = (*numbers[:2], *(address[2:] or numbers[2:]))
+    return kind, whole
 
 
 def _packed(host: str, family: int) -> bytes | None:

@@ -21,7 +21,7 @@ from collections.abc import Generator, Iterator
 from itertools import chain
 from operator import length_hint
 from types import GeneratorType
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
 from .buffer import LARGE, StreamBuffer, join
 from .errors import (
@@ -448,7 +448,7 @@ class Decoder(Generic[M]):
         else:
             self._buffer.rewind()
             self._forget()
-        other: Decoder[Any] = self
+        other = cast("Decoder[Any]", self)
         other.framer, other._split, other._window = framer, framer.split_block, _FIRST_WINDOW
         other._error, other.has_failed = None, False
         return other

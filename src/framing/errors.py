@@ -39,7 +39,7 @@ class FramingError(Exception):
         super().__init__(shortened(text, _LONGEST_TEXT))
 
     def __eq__(self, other: object) -> bool:
-        if type(self) is not type(other):
+        if not isinstance(other, FramingError) or type(self) is not type(other):
             return NotImplemented
         return self.args == other.args and vars(self) == vars(other)
 

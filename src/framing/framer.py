@@ -31,7 +31,7 @@ else: buffering, the end of the stream, the offset in errors, ``unread`` and ``b
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .decoder import Decoder
 from .errors import DecodeError, EncodeError, IncompleteMessageError, MessageTooLargeError
@@ -88,7 +88,7 @@ class Framer(ABC, Generic[M]):
     # messages in data[start:stop] up to one that is cut or bad, where they end, and how many
     # bytes the next one lacks: 0 if that is not known, or if read_message has to look at it.
     # The iterator's length_hint is 0 after the last message, and 1 only before the last one.
-    split_block: ClassVar[Callable[..., tuple[Iterator[Any], int, int]] | None] = None
+    split_block: Callable[..., tuple[Iterator[Any], int, int]] | None = None
 
     def __init__(self, *, max_size: int, **options: object) -> None:
         check_limit("max_size", max_size)
@@ -189,7 +189,7 @@ class Framer(ABC, Generic[M]):
         return {name: value for name, value in vars(self).items() if not name.startswith("_")}
 
     def __eq__(self, other: object) -> bool:
-        if type(self) is not type(other):
+        if not isinstance(other, Framer) or type(self) is not type(other):
             return NotImplemented
         return self._options() == other._options()
 

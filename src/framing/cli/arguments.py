@@ -65,12 +65,13 @@ def _parse(given: list[str]) -> argparse.Namespace:
 def _framer(options: argparse.Namespace) -> Framer[Any]:
     carries_files = options.run in (commands.send_files, commands.recv_files)
     text = options.framer or ("header" if carries_files else "length")
+    parser: argparse.ArgumentParser = options.parser
     try:
         framer = notation.parse_framer(text, None if carries_files else options.max_size)
         if carries_files and not isinstance(framer, HeaderBodyFramer):
             raise ValueError("files need header, or header:<I and the like")
     except (ValueError, TypeError) as error:
-        options.parser.error(f"argument --framer: {error}")
+        parser.error(f"argument --framer: {error}")
     return framer
 
 

@@ -323,7 +323,8 @@ def _receive_all(sock: socket.socket, listener: socket.socket, options: argparse
     # However this program ends, the sender learns that not everything has arrived.
     _reset_on_close(sock)
     limits = {"max_size": options.max_size, "overwrite": options.overwrite}
-    with MessageSocket(sock, options.framer) as conn, closing(Progress()) as shown:
+    framer: Framer[HeaderMessage] = options.framer
+    with MessageSocket(sock, framer) as conn, closing(Progress()) as shown:
         client = _name_of(sock)
         try:
             while True:

@@ -193,7 +193,8 @@ def recv_file(
         write_new_file(path, write, overwrite=overwrite)
         return path
 
-    return channel.receiving.run(_deadline(channel), lend, receive)
+    path: Path = channel.receiving.run(_deadline(channel), lend, receive)
+    return path
 
 
 # The connection
@@ -201,7 +202,7 @@ def recv_file(
 
 def _opened(
     conn: Connection, framer: Framer[HeaderMessage]
-) -> tuple[Channel, HeaderBodyFramer, Callable[..., Path]]:
+) -> tuple[Channel, HeaderBodyFramer, Any]:
     """Return what carries the bytes of *conn*, its format, and what lends its decoder."""
     if isinstance(conn, MessageSocket):
         channel, lend = channel_of(conn), partial(lend_decoder, conn)

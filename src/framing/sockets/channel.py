@@ -207,9 +207,8 @@ class Channel:
 
     def bytes_decrypted(self) -> int:
         """Return how many received bytes TLS holds, which ``poll`` cannot see."""
-        if not hasattr(self.sock, "pending"):
-            return 0
-        return int(self._attempting.run(NEVER, self.sock.pending))
+        pending = getattr(self.sock, "pending", None)
+        return int(self._attempting.run(NEVER, pending)) if pending else 0
 
     # Out
 
@@ -338,9 +337,9 @@ class Channel:
                     return call(0)
                 if self.is_plain and not deadline.tries_once and self.sock.gettimeout():
                     self.wait(for_writing, deadline)  # or else it would itself wait for that long
-                result: R = turn.move(self._try, call)
+                result: Any = turn.move(self._try, call)
                 turn.is_moving = False
-                return result
+                return result  # type: ignore[no-any-return]
             except InterruptedError:
                 continue
             except OSError as error:
@@ -357,8 +356,8 @@ class Channel:
             return call(DONTWAIT)
         if not self.is_owned:
             return call(0)
-        result: R = self._attempting.run(NEVER, self._call_without_waiting, call)
-        return result
+        run: Callable[..., R] = self._attempting.run
+        return run(NEVER, self._call_without_waiting, call)
 
     def _call_without_waiting(self, call: Callable[[int], R]) -> R:
         self.check_open()
