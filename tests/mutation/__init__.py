@@ -1,5 +1,5 @@
-"""Do the tests bite?  One small change at a time is made to the core, and a test must fail.
+"""Do the tests bite? One small change at a time is made to the package, and a test must fail.
 
-``python -m tests.mutation`` does that; ``docs/proof.md`` says what came of it.  It is not for every
-change: it takes two hours.
+``python -m tests.mutation`` does that. The whole package takes more than an hour, so ``.ci/run``
+tries a sample of the modules that have changed since ``figures.txt`` was written.
 """
