@@ -73,6 +73,7 @@ def test_copies_are_equal_and_no_other_errors(
         assert hash(other) == hash(error)
         assert (other.args, vars(other), str(other)) == (error.args, vars(error), str(error))
     assert [each for each, _, _ in ERRORS if each == error] == [error]
+    assert any(hash(each) != hash(error) for each, _, _ in ERRORS)
     for value in (None, 77):
         for name, before in attributes.items():
             other = copy.copy(error)

@@ -111,7 +111,7 @@ CIRCLE_BEHIND_A_BAD_KEY[1,] = CIRCLE_BEHIND_A_BAD_KEY
 
 KEYS = "keys are strings in JSON, not "
 REFUSED: dict[str, list[Any]] = {
-    "a bare null is not a message": [None],
+    ": a bare null is not a message: put it in a list, for example$": [None],
     KEYS + "1": [{1: "a"}],
     KEYS + "None": [[{"a": {None: 1}}]],
     KEYS + "True": [{"a": ({True: 1},)}],
@@ -160,7 +160,9 @@ def test_a_payload_that_is_not_json_costs_one_message(payload: bytes, cause: typ
     good, error, other = results(framer.decoder(), [stream])
     assert (good, other) == ([1], [2])
     assert (type(error), error.offset) == (BadMessageError, 7)
-    assert str(error).startswith("JsonFramer cannot decode this message: ")
+    why = f"JsonFramer cannot decode this message: {cause.__name__}: {error.__cause__} (in "
+    assert str(error).startswith(why)
+    assert payload != b" null " or ": a bare null is not a message (in " in str(error)
     assert isinstance(error.__cause__, cause)
     if len(payload) < 100:
         check(framer, stream)

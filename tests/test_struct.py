@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import struct
 from collections.abc import Callable
 from decimal import Decimal
@@ -26,22 +27,25 @@ of_any_format = pytest.mark.parametrize(
 
 
 @of_any_format
-@pytest.mark.parametrize("format", ["I", "@I", "=I", "i"])
+@pytest.mark.parametrize(
+    ("format", "codes"),
+    [("I", "I"), ("@I", "I"), ("=I", "I"), ("i", "i"), ("@", "I"), ("=H I", "HI"), ("=k", "k")],
+)
 def test_a_format_without_a_byte_order_is_refused_and_the_error_says_what_to_write(
-    make: Make, format: str
+    make: Make, format: str, codes: str
 ) -> None:
-    with pytest.raises(ValueError, match="depends on the machine") as caught:
+    advice = f"'!{codes}' for big-endian (network byte order) or '<{codes}' for little-endian"
+    text = f"the layout of the struct format {format!r} depends on the machine: write {advice}"
+    with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
         make(format)
-    for part in (repr(format), f"'!{format[-1]}'", "'<"):
-        assert part in str(caught.value)
 
 
-@pytest.mark.parametrize("format", ["H8sI", "@bqb0q", "l", "@cL?d", "3hi", "Hn"])
+@pytest.mark.parametrize("format", ["H8sI", "H 8sI", "@bqb0q", "l", "@cL?d", "3hi", "Hn"])
 def test_the_advice_for_a_native_format_reads_what_a_c_program_sends(format: str) -> None:
     with pytest.raises(ValueError, match="depends on the machine") as caught:
         StructFramer(format)
     advice = str(caught.value).split("write '")[1].split("'")[0]
-    assert format != "H8sI" or advice[1:] == "H8s2xI"
+    assert "8sI" not in format or advice[1:] == "H8s2xI"
     record = struct.unpack(format, bytes(range(1, struct.calcsize(format) + 1)))
     assert StructFramer(advice).decode(struct.pack(format, *record)) == record
 

@@ -63,12 +63,12 @@ def portable_struct(format: str) -> PortableStruct:
 
 def _portable(native: str) -> str:
     """Return what to write instead of a *native* format, with its padding spelled out."""
-    codes = native.lstrip("@=") or "I"
+    codes = native.lstrip("@=").replace(" ", "") or "I"
     try:
         padded = codes if native.startswith("=") else _padded(codes)
     except StructError:  # not a format at all
         padded = codes
-    if padded == codes.replace(" ", ""):
+    if padded == codes:
         return f"'!{codes}' for big-endian (network byte order) or '<{codes}' for little-endian"
     order = "<" if sys.byteorder == "little" else ">"
     return (
