@@ -31,6 +31,7 @@ from .trials import ANEW, SURVIVED, Test, Trials, try_anew
 HARMLESS = Path(__file__).with_name("harmless.txt")
 FIGURES = Path(__file__).with_name("figures.txt")
 ENOUGH = 0.9  # of the mutants have to be caught
+OTHER_PROGRAMS = ["language_server", "peers"]  # need more memory than a mutant may take
 
 
 def main() -> None:
@@ -65,6 +66,7 @@ def main() -> None:
         try_all(trials, tried, options.results, caught)
 
     chosen = ["-q", "-n", "0", "-p", "no:cacheprovider", "-o", "faulthandler_timeout=0"]
+    chosen += [f"--ignore=tests/test_{each}.py" for each in OTHER_PROGRAMS]
     if tried and (status := pytest.main([*chosen, "-s"], plugins=[Trials(options.jobs, use)])):
         raise SystemExit(status)
     if mutants:
@@ -105,7 +107,7 @@ def report(mutants: list[Mutant], caught: dict[str, bool]) -> None:
     harmless = harmless_changes()
     for mutant in mutants:
         if not caught.get(mutant.name, False) and mutant.change not in harmless:
-            print(f"\nsurvived: {mutant.name}")
+            print(f"\nsurvived: {mutant.module}:{mutant.line}\n{mutant.diff}")
     good = sum(caught.get(each.name, False) for each in mutants)
     print(f"\n{good} caught of {len(mutants)}, {100 * good / len(mutants):.1f}%")
     if good < ENOUGH * len(mutants):

@@ -33,8 +33,9 @@ class Mutant:
 
     Attributes:
         lines: Those of the whole statement that it changes, or of its head.
-        name: The module, the line and the change, as a result is remembered by.
-        change: Without the line, as ``harmless.txt`` has it.
+        line: The first one that it changes.
+        diff: The change, as it is shown.
+        number: How many changes before it in the module look the same.
     """
 
     module: str
@@ -44,13 +45,16 @@ class Mutant:
     lines: range
     line: int
     diff: str
+    number: int
 
     @property
     def name(self) -> str:
-        return f"{self.module}:{self.line}\n{self.diff}"
+        """What its result is remembered by, wherever it is in the module."""
+        return f"{self.module}:{self.number}\n{self.diff}"
 
     @property
     def change(self) -> str:
+        """What ``harmless.txt`` calls it, and all that look the same."""
         return f"{self.module}\n{self.diff}"
 
     @property
@@ -80,6 +84,7 @@ def mutants_of(module: str) -> Iterator[Mutant]:
     for line in source.splitlines(keepends=True):
         begins.append(begins[-1] + len(line))
     heads = _heads(source)
+    alike = Counter[str]()
     for each in mutations:
         if type(each.contained_by_top_level_function).__name__ != "FunctionDef":
             continue
@@ -94,7 +99,8 @@ def mutants_of(module: str) -> Iterator[Mutant]:
             continue
         lines = difflib.unified_diff(before.splitlines(), after.splitlines(), n=0, lineterm="")
         diff = "\n".join(list(lines)[3:])
-        yield Mutant(module, start, end, text, heads[first], first, diff)
+        yield Mutant(module, start, end, text, heads[first], first, diff, alike[diff])
+        alike[diff] += 1
 
 
 def _heads(source: str) -> dict[int, range]:
