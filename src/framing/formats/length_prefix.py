@@ -123,9 +123,8 @@ class LengthPrefixFramer(Framer[bytes]):
         try:
             size = self._field.unpack(field, self.max_size, "max_size")
         except MessageTooLargeError as error:
-            if self.oversize != "skip" or error.size is None:
-                raise
-            yield Refuse(error, error.size)
+            if self.oversize == "skip" and error.size is not None:
+                yield Refuse(error, error.size)
             raise
         return (yield ReadExactly(size, True))
 
