@@ -738,8 +738,8 @@ class _Shared:
     def __next__(self) -> Any:
         try:
             # Taken and stored in one step for a signal handler.
-            for message in map(deque.popleft, (self._left,)):
-                return message
+            (message,) = map(deque.popleft, (self._left,))
+            return message
         except IndexError:
             raise StopIteration from None
 

@@ -78,10 +78,9 @@ class Turn:
             while not token:
                 try:
                     # The token is taken and stored in one step for a signal handler.
-                    for token in map(self.free.pop, (-1,)):  # noqa: B007
-                        break
+                    (token,) = map(self.free.pop, (-1,))
                     holding = self  # noqa: F841  # see _is_below
-                except IndexError:
+                except IndexError:  # noqa: PERF203  # rare
                     self._wait(deadline)
             self.check()
             result = function(*args)
@@ -108,8 +107,7 @@ class Turn:
         try:
             # Stored in the step that calls.  So if a C function is interrupted while it waits,
             # and raises, it is known to have moved nothing.
-            for result in map(function, *zip(args)):  # noqa: B007
-                break
+            (result,) = map(function, *zip(args))
         except BaseException as error:
             is_c = isinstance(function, BuiltinFunctionType)
             if result is self and (is_c or is_own(error)):
