@@ -92,7 +92,7 @@ def send_file(
         header = {framer.name_key: _sent_name(file, name), framer.size_key: size}
         if checksum:
             header["sha256"] = _digest(source)
-        head = framer.encode_head(header, size)
+        head = _HeadFramer(framer).encode((header, size))
 
         def send() -> None:
             if isinstance(conn, MessageSocket):
@@ -350,7 +350,7 @@ def _changed(size: int, found: str) -> OSError:
     )
 
 
-# The file that is received
+# The header
 
 
 class _HeadFramer(Framer["Head"]):
@@ -366,6 +366,9 @@ class _HeadFramer(Framer["Head"]):
 
     def read_message(self) -> Steps[Head]:
         return self.whole.read_head()
+
+
+# The file that is received
 
 
 def _take_head(
