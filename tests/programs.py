@@ -91,7 +91,7 @@ class Program:
         return self.end()
 
     def kill(self) -> None:
-        self.process.kill()
+        self.process.terminate()  # under coverage, what it has run is noted all the same
         self.end()
 
 
