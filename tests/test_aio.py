@@ -461,6 +461,24 @@ async def test_what_cannot_be_sent_is_refused_and_the_rest_goes_out() -> None:
 
 
 @on_every_loop
+async def test_a_refusal_at_each_address_of_a_host_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.create_server(ANY_PORT) as closed:
+        port = closed.getsockname()[1]
+
+    def two_addresses(*_: object, **__: object) -> list[Any]:
+        return [
+            (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port))
+            for host in ("127.0.0.1", "127.0.0.2")
+        ]
+
+    monkeypatch.setattr(socket, "getaddrinfo", two_addresses)
+    with pytest.raises(ConnectionRefusedError, match=f"nothing listens at localhost:{port};"):
+        await aio.connect(("localhost", port))
+
+
+@on_every_loop
 async def test_wrong_arguments_are_refused() -> None:
     serve: Any = aio.serve
     connect: Any = aio.connect

@@ -130,6 +130,18 @@ def test_waiting_for_another_thread_counts(pair: Pair) -> None:
     sending.result()
 
 
+def test_without_poll_too_calls_wait_and_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("framing.sockets.channel._HAS_POLL", False)
+    client, server = map(MessageSocket, small_buffers(unix_pair()))
+    with client, server:
+        with pytest.raises(TimeoutError):
+            server.recv(timeout=0.01)
+        sending = Task(client.send, bytes(MIB))
+        sending.wait_until_it_waits()
+        assert server.recv(timeout=60) == bytes(MIB)
+        sending.result()
+
+
 @needs("poll", "select takes no more")
 def test_descriptors_above_1023_work(plain_pair: Pair) -> None:
     fcntl = pytest.importorskip("fcntl")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import io
 import socket
@@ -24,6 +25,7 @@ from framing import (
 )
 from framing.files import recv_file, send_file
 
+from .fakes import made_of
 from .pairs import Pair, tls_pair, unix_pair
 
 # Called with what a type checker would refuse.
@@ -119,6 +121,17 @@ def test_a_datagram_socket_is_refused(call: Callable[[Any], Any]) -> None:
         call(sock)
 
 
+def test_a_socket_whose_peer_the_system_does_not_say_is_taken_as_connected() -> None:
+    class Nameless(socket.socket):
+        def getpeername(self) -> Any:
+            raise OSError(errno.EOPNOTSUPP, "not supported")
+
+    here, there = unix_pair()
+    with there, MessageSocket(made_of(here, Nameless)) as messages:
+        messages.send(b"hello")
+        assert recv_msg(there) == b"hello"
+
+
 def test_a_socket_has_one_owner(plain_pair: Pair) -> None:
     client, server = plain_pair
     for word in (b"one", b"two", b"three"):
@@ -186,3 +199,10 @@ def test_a_bad_address_is_refused(address: Any, text: str) -> None:
     if isinstance(address, tuple):
         with pytest.raises((TypeError, ValueError), match=text):
             open_datagram(address)
+
+
+def test_a_path_is_refused_where_there_are_no_unix_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(socket, "AF_UNIX", raising=False)
+    with pytest.raises(OSError, match="no Unix sockets: use a host and a port") as caught:
+        connect("./chat.sock")
+    assert caught.value.errno == errno.EAFNOSUPPORT

@@ -16,16 +16,20 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from select import select
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import framing
-from framing import LineFramer, recv_msg, send_msg
+from framing import LineFramer, cli, recv_msg, send_msg
 from framing.cli import commands
 from framing.cli.notation import parse_framer
 from framing.cli.terminal import Progress
+from framing.files import send_file
 
+from .pairs import Task, reset, wait_until
 from .programs import COMMAND, TIMEOUT, Listener, run_here
 
 Listen = Callable[..., Listener]
@@ -124,6 +128,31 @@ def test_wrong_usage_shows_the_usage_of_the_command(typed: str) -> None:
     assert USAGE[typed] in " ".join(done.stderr.split()) + "\n"
 
 
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_ctrl_c_is_a_status_and_ends_the_line_of_a_terminal(
+    is_terminal: bool, monkeypatch: Patch
+) -> None:
+    class Interrupting(io.BytesIO):
+        def read1(self, *_: object) -> bytes:
+            raise KeyboardInterrupt
+
+    shown = Terminal() if is_terminal else io.StringIO()
+    monkeypatch.setattr(sys, "argv", ["framing", "inspect"])
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=Interrupting()))
+    monkeypatch.setattr(sys, "stderr", shown)
+    assert cli.main() == 130
+    assert shown.getvalue() == "\n" * is_terminal
+
+
+def test_ctrl_c_while_the_modules_are_loaded_is_the_same_status(monkeypatch: Patch) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "main", interrupted)
+    done = run_here("demo")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_sizes_have_units() -> None:
     sizes = {"65536": 65536, "64k": 65536, "1KiB": 1024, "10MB": 10**7, "2G": 2**31}
     for text, size in sizes.items():
@@ -144,6 +173,12 @@ FRAMERS = {
     "json-lines": ('"x"', "x"),
     **dict.fromkeys(("netstring", "varint", "content-length"), ("hello", "hello")),
 }
+
+
+def test_a_body_needs_no_header_to_be_typed() -> None:
+    with serving(echo, "header") as address:
+        sent = run_here("send", address, "--framer", "header", "--reply", "hi")
+    assert (sent.returncode, sent.stdout) == (0, '{"size": 2} hi\n')
 
 
 @pytest.mark.parametrize("framer", FRAMERS)
@@ -349,6 +384,28 @@ def test_what_a_receiver_says_is_escaped_and_short(monkeypatch: Patch) -> None:
     assert sent.stderr == f"{NAME}: the receiver has not said that it has everything\n"
 
 
+def test_other_messages_of_a_receiver_do_not_matter(tmp_path: Path) -> None:
+    received: list[framing.HeaderMessage] = []
+
+    def chat(conn: Any) -> None:
+        conn.send(framing.HeaderMessage({"hello": 1}, b"go on"))
+        received.extend(conn)
+
+    (tmp_path / "f").write_bytes(b"hello")
+    with serving(chat, "header") as address:
+        sent = run_here("send-file", str(tmp_path / "f"), address)
+    assert (sent.returncode, sent.stderr) == (0, "")
+    assert [each.body for each in received] == [b"hello"]
+
+
+def test_a_receiver_that_breaks_off_is_a_failure(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(bytes(30_000_000))
+    with serving(lambda conn: reset(conn.sock), "header") as address:
+        sent = run_here("send-file", str(tmp_path / "f"), address)
+    assert sent.returncode == 1
+    assert sent.stderr == f"{NAME}: the receiver refused a file, or stopped\n"
+
+
 def test_a_file_that_is_cut_off_leaves_nothing(receiver: Listener, inbox: Path) -> None:
     with receiver.connect() as browser:
         browser.sendall(b"GET / HTTP/1.1\r\n\r\n")
@@ -383,6 +440,31 @@ def test_a_silent_client_makes_room(listen: Listen, inbox: Path, monkeypatch: Pa
     status, lines, notes = receiver.end()
     assert (sent.returncode, status, len(lines)) == (0, 0, 1)
     assert "silent for too long" in notes
+
+
+@posix
+def test_a_silent_client_may_take_its_time_while_no_other_waits(
+    inbox: Path, monkeypatch: Patch
+) -> None:
+    path, has_looked = str(inbox.parent / "socket"), threading.Event()
+
+    def looking(*arguments: Any) -> Any:
+        has_looked.set()
+        return select(*arguments)
+
+    def send() -> None:
+        wait_until(lambda: os.path.exists(path))
+        with framing.connect(path, parse_framer("header"), timeout=TIMEOUT) as conn:
+            assert has_looked.wait(TIMEOUT)
+            send_file(conn, __file__, name="f")
+
+    monkeypatch.setattr(commands, "_BEGIN_TIMEOUT", 0.01)
+    monkeypatch.setattr(commands, "select", looking)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # this process keeps its handlers
+    sending = Task(send)
+    done = run_here("recv-file", path, str(inbox))
+    sending.result()
+    assert (done.returncode, done.stdout) == (0, f"{inbox / 'f'}\n")
 
 
 @posix
@@ -421,6 +503,20 @@ def test_progress_shows_the_name_of_the_file(has_tqdm: bool, monkeypatch: Patch)
     assert r"photo\x1b.jpg:" in terminal.getvalue()
     assert "2.0" in terminal.getvalue()
     assert file.getvalue() == ""
+
+
+def test_without_tqdm_a_line_counts_ten_times_a_second(monkeypatch: Patch) -> None:
+    now, terminal = 0.0, Terminal()
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    monkeypatch.setattr("framing.cli.terminal.monotonic", lambda: now)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with closing(Progress()) as progress:
+        progress.begin("f")
+        for done in range(17):  # one second
+            now = done / 16
+            progress.report(done, 16)
+    shown = terminal.getvalue().split("\r")[1:]
+    assert [each.split()[1] for each in shown] == [f"{n}.0" for n in (*range(2, 17, 2), 16)]
 
 
 # demo, inspect, and the terminal

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import pickle
 from collections.abc import Callable, Sequence
@@ -93,6 +94,18 @@ def test_a_message_is_not_none_and_has_bytes(size: int | None, stream: bytes, te
     assert type(error) is DecodeError
     with pytest.raises(DecodeError, match=text):
         list(decoder)
+
+
+def test_a_message_of_no_bytes_behind_others_comes_in_its_turn() -> None:
+    sizes = itertools.chain([1, 2], itertools.repeat(0))
+
+    def read() -> Steps[bytes]:
+        return (yield ReadExactly(next(sizes)))
+
+    decoder = OwnFramer(read).decoder().feed(b"xyzz")
+    assert (decoder.next_message(), decoder.next_message()) == (b"x", b"yz")
+    with pytest.raises(DecodeError, match="a message of no bytes"):
+        decoder.next_message()
 
 
 def test_a_bad_message_of_no_bytes_is_final() -> None:
@@ -261,6 +274,18 @@ def test_a_request_that_cannot_be_met_is_refused() -> None:
     for n in (0, -1):
         with pytest.raises(ValueError, match=f"1 byte or more, not {n}"):
             Skip(n)
+
+
+@pytest.mark.parametrize(("n", "read_bytes"), [(3, 2), (None, 0)])
+def test_only_bytes_that_were_read_can_be_skipped(n: int | None, read_bytes: int) -> None:
+    def read() -> Steps[bytes]:
+        yield ReadExactly(read_bytes)
+        yield Skip(n)
+        return (yield ReadExactly(1))
+
+    (error,) = results(OwnFramer(read).decoder(), [b"abcd"])
+    assert type(error) is DecodeError
+    assert f"asked for {Skip(n)!r}, but has read {read_bytes} bytes" in str(error)
 
 
 def test_requests_show_what_they_ask_for() -> None:

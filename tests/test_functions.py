@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import errno
 import gc
 import io
 import os
@@ -304,6 +305,14 @@ def test_a_socket_like_object_needs_recv_and_sendall_only(
         recv_msg(there)
 
 
+def test_an_error_of_a_socket_like_object_stays_as_it_is() -> None:
+    with socket.socket() as unconnected:
+        channel: Any = Channel(unconnected)
+        with pytest.raises(OSError, match=os.strerror(errno.ENOTCONN)) as caught:
+            recv_msg(channel)
+    assert caught.value.strerror == os.strerror(errno.ENOTCONN)  # no advice: it has no connect()
+
+
 def test_a_subclass_that_overrides_sending_is_used() -> None:
     class Counting(socket.socket):
         sent = 0
@@ -365,6 +374,25 @@ def test_a_pipe_that_is_empty_or_full_is_a_blocking_io_error() -> None:
             send_msg(drain, bytes(MIB))
         with pytest.raises(ConnectionError, match="cut off in the middle"):
             send_msg(drain, b"next")
+
+
+def test_a_file_needs_only_the_method_that_is_used() -> None:
+    class Drain:
+        def __init__(self) -> None:
+            self.written = b""
+
+        def write(self, data: Any) -> int:
+            self.written += data[:3]
+            return len(data[:3])
+
+    class Source:
+        def __init__(self, data: bytes) -> None:
+            self.read = io.BytesIO(data).read
+
+    drain: Any = Drain()
+    send_msg(drain, b"hello")
+    source: Any = Source(drain.written)
+    assert recv_msg(source) == b"hello"
 
 
 class SerialPort(io.BytesIO):

@@ -7,12 +7,14 @@ import gc
 import io
 import itertools
 import socket
+import ssl
 import struct
 import sysconfig
 import time
 import tracemalloc
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -216,6 +218,18 @@ def test_exact_bytes_cut_short_stay_for_the_next_call(pair: Pair) -> None:
         receiver.recv()
     with pytest.raises(ValueError, match="0 or more"):
         receiver.recv_exactly(-1)
+
+
+def test_exact_bytes_behind_a_skipped_message_that_is_cut_off_are_an_error(pair: Pair) -> None:
+    client, server = pair
+    receiver = MessageSocket(server, LengthPrefixFramer(max_size=9, oversize="skip"))
+    send_and_end(client, struct.pack("!I", 100) + bytes(60))
+    with pytest.raises(MessageTooLargeError):
+        receiver.recv()
+    for _ in range(2):
+        with pytest.raises(IncompleteMessageError) as caught:
+            receiver.recv_exactly(1)
+        assert (caught.value.received, caught.value.expected) == (64, 104)
 
 
 def test_pending_is_about_messages_before_and_after_exact_bytes(plain_pair: Pair) -> None:
@@ -541,6 +555,22 @@ def test_connect_connects(tmp_path: Path) -> None:
             local.listen()
             with connect(path, timeout=7) as client_:
                 assert client_.sock.gettimeout() == 7
+
+
+def test_connect_closes_the_socket_if_the_peer_does_not_speak_tls() -> None:
+    def serve() -> None:
+        sock, _ = listener.accept()
+        with sock, suppress(ConnectionResetError):
+            sock.sendall(b"220 mail.example ESMTP\r\n")
+            while sock.recv(1000):
+                pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = Task(serve)
+        with pytest.raises(ssl.SSLError) as caught:
+            connect(listener.getsockname(), timeout=60, ssl=ssl.create_default_context())
+        serving.result()  # it has seen the end, though the error is still there
+        del caught
 
 
 # Time and memory

@@ -105,6 +105,22 @@ def test_eight_threads_share_a_message_socket(
 
 
 @pytest.mark.usefixtures("without_gil")
+def test_without_a_gil_too_messages_come_in_order_and_then_the_end() -> None:
+    here, there = unix_pair()
+    there.settimeout(None)
+    with MessageSocket(here) as client, MessageSocket(there) as server:
+        sending = Task(client.send_many, map(message, range(2000)))
+        assert number_in(server.recv()) == 0
+        received = [number_in(server.recv()) for _ in range(1998)]
+        assert received == list(range(1, 1999))
+        sending.result()
+        client.end()
+        assert list(map(number_in, server)) == [1999]
+        with pytest.raises(EndOfStreamError):
+            server.recv()
+
+
+@pytest.mark.usefixtures("without_gil")
 def test_without_a_gil_too_messages_that_are_ready_can_be_had_as_bytes() -> None:
     here, there = unix_pair()
     with MessageSocket(here) as client, MessageSocket(there) as server:

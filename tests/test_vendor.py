@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -109,6 +110,15 @@ def test_a_copy_needs_a_name_that_can_be_imported() -> None:
         assert refused.returncode == 1
         assert "a package cannot be called" in refused.stderr
     assert os.listdir() == []
+
+
+def test_a_copy_without_a_licence_is_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(PACKAGE, "wire", ignore=shutil.ignore_patterns("__pycache__", "LICENSE"))
+    monkeypatch.setattr("framing.cli.vendor._PACKAGE", Path("wire").resolve())
+    refused = run_here("vendor", "second")
+    assert refused.returncode == 1
+    assert "wire has no LICENSE file, and a copy needs one" in refused.stderr
+    assert os.listdir() == ["wire"]
 
 
 @pytest.mark.slow
