@@ -399,8 +399,12 @@ def test_other_messages_of_a_receiver_do_not_matter(tmp_path: Path) -> None:
 
 
 def test_a_receiver_that_breaks_off_is_a_failure(tmp_path: Path) -> None:
+    def break_off(conn: Any) -> None:
+        conn.recv_exactly(1)
+        reset(conn.sock)
+
     (tmp_path / "f").write_bytes(bytes(30_000_000))
-    with serving(lambda conn: reset(conn.sock), "header") as address:
+    with serving(break_off, "header") as address:
         sent = run_here("send-file", str(tmp_path / "f"), address)
     assert sent.returncode == 1
     assert sent.stderr == f"{NAME}: the receiver refused a file, or stopped\n"
