@@ -17,7 +17,7 @@ from framing import EncodeError, LengthPrefixFramer, LineFramer, MessageSocket, 
 
 from .fakes import MisbehavingSocket, ScriptedSends
 from .netstring import NetstringFramer
-from .pairs import MIB, Pair, Task, retried, small_buffers, unix_pair
+from .pairs import MIB, Pair, Task, everything, retried, small_buffers, unix_pair
 from .strategies import Format, every_format, samples
 
 
@@ -159,6 +159,23 @@ def test_send_many_keeps_the_rest_whatever_is_raised() -> None:
         assert (server.recv(100), messages.unsent) == (b"\1a\1", 1)
         messages.send(b"c")
         assert (server.recv(100), messages.unsent) == (b"b\1c", 0)
+
+
+def test_a_send_many_that_is_interrupted_as_it_takes_messages_lets_none_follow(
+    plain_pair: Pair,
+) -> None:
+    def interrupted() -> Iterator[bytes]:
+        yield b"taken"
+        raise KeyboardInterrupt
+
+    conn = MessageSocket(plain_pair[0])
+    with pytest.raises(KeyboardInterrupt):
+        conn.send_many(interrupted())
+    for send in (partial(conn.send_many, [b"next"]), partial(conn.send, b"next")):
+        with pytest.raises(ConnectionError):
+            send()
+    conn.close()
+    assert everything(MessageSocket(plain_pair[1]).recv, but=()) == []
 
 
 def test_send_many_keeps_to_its_timeout_even_if_there_is_room() -> None:
