@@ -227,6 +227,16 @@ def test_a_large_message_in_small_chunks_takes_linear_time(format: Format[Any]) 
     raise AssertionError(times)
 
 
+@pytest.mark.parametrize("format", CARRY_LARGE, ids=repr)
+def test_a_message_is_found_however_long_its_first_chunk(format: Format[Any]) -> None:
+    for size in (1 << power for power in range(9, 19)):  # as blocks are that are decoded at once
+        message = longest_message(format.framer, size + 100)
+        wire = format.framer.encode(message)
+        for decoder in (format.framer.decoder(), format.framer.decoder().switch(format.framer)):
+            assert list(decoder.feed(wire[:size])) == []
+            assert list(decoder.feed(wire[size:] + wire[:1])) == [format.received(message)]
+
+
 @one_of_each_class
 def test_a_backlog_taken_one_by_one_takes_linear_time(format: Format[Any]) -> None:
     wire = format.framer.encode(samples(format)[0])

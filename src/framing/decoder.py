@@ -513,7 +513,8 @@ class Decoder(Generic[M]):
         ``None``: ``read_message`` has to look.
         """
         buffer = self._buffer
-        if buffer.more.tell() and len(buffer.data) - buffer.start < self._window:
+        # A block that is no longer than the window is all there is: what it lacks has not come.
+        if buffer.more.tell() and len(buffer.data) - buffer.start <= self._window:
             buffer.join()
         data, start = buffer.data, buffer.start
         size, stop = len(data), start + self._window
