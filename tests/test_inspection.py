@@ -58,8 +58,10 @@ def test_what_breaks_the_format_is_shown_with_the_reason() -> None:
 @pytest.mark.parametrize("bad", [b"caf\xe9\r\n", b"x" * 1000 + b"\n"], ids=["text", "size"])
 def test_it_goes_on_behind_a_bad_message(bad: bytes) -> None:
     framer = LineFramer(max_size=9, oversize="skip")
-    first, second, third = inspect([b"one\n" + bad[:4], bad[4:] + b"th", b"ree"], framer)
-    assert (first, third) == (Found(1, 0, 4, "one"), Found(3, 4 + len(bad), 5, "three"))
+    first, second, *others = inspect([b"one\n" + bad[:4], bad[4:] + b"th", b"ree\nfour\n"], framer)
+    place = 4 + len(bad)
+    assert first == Found(1, 0, 4, "one")
+    assert others == [Found(3, place, 6, "three"), Found(4, place + 6, 5, "four")]
     assert isinstance(second, Broken)
     (line,) = show_item(second, 80)
     assert line.split(maxsplit=3)[:3] == ["2", "4", "bad"]

@@ -266,7 +266,7 @@ class Decoder(Generic[M]):
             self.has_failed = not error.recoverable
             if error.recoverable:
                 self._error, self._rest, self._wanted, self._window = (
-                    None, self._after, 0, _FIRST_WINDOW,
+                    None, self._after, 0, min(self._window, _FIRST_WINDOW),
                 )  # fmt: skip
                 buffer.start, buffer.kept = buffer.pos, None
         return fresh_copy(error)
