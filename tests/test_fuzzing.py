@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import pytest
 
-from .fuzz import decoders, inspection
+from .fuzz import connections, decoders, inspection
 from .fuzz.corpus import TARGETS, corpus
 from .fuzz.seeds import seeds
 
-CHECKS = {"decoders": decoders.check, "inspection": inspection.check}
+CHECKS = {
+    "decoders": decoders.check,
+    "inspection": inspection.check,
+    "connections": connections.check,
+}
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -23,8 +27,8 @@ def test_what_was_found_breaks_no_promise(target: str) -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_messages_of_every_format_break_no_promise(target: str) -> None:
-    for data in seeds():
+def test_what_fuzzing_begins_with_breaks_no_promise(target: str) -> None:
+    for data in seeds(target):
         check(target, data)
 
 

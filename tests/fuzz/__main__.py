@@ -53,9 +53,10 @@ def main() -> None:
 def fuzz(target: str, found: Path | None, arguments: list[str]) -> None:
     with atheris.instrument_imports(include=["framing", "tests.netstring"]):
         check = importlib.import_module(f"tests.fuzz.{target}").check
+        check(b"")  # which imports the rest
         from .seeds import seeds
     with tempfile.TemporaryDirectory() as directory:
-        begin = write_files([*seeds(), *corpus(target)], Path(directory, "begin"))
+        begin = write_files([*seeds(target), *corpus(target)], Path(directory, "begin"))
         found = found or Path(directory, "found")
         found.mkdir(parents=True, exist_ok=True)
         atheris.Setup([sys.argv[0], *LIMITS, *arguments, str(found), str(begin)], check)

@@ -6,7 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 
 DIRECTORY = Path(__file__).with_name("corpus")
-TARGETS = ["decoders", "inspection"]
+TARGETS = ["decoders", "inspection", "connections"]
 
 
 def corpus(target: str) -> list[bytes]:

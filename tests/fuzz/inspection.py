@@ -1,19 +1,22 @@
-"""Captured bytes for ``framing inspect``, and headers for ``HeaderBodyFramer``.
+"""Captured bytes for ``framing inspect``, and headers: of ``HeaderBodyFramer``, and of LSP.
 
-An input is that of ``decoders``, and its stream is used twice: as a capture, and as a header.
+An input is that of ``decoders``, and its stream is used as a capture and as both kinds of headers.
 
 What must hold: the messages found are those of a decoder, each begins where the one before it
 ends, and where the format breaks is reported; every line is printable and fits.
-A header is an object that can be sent on, and comes back equal, or a ``DecodeError``.
+A JSON header is an object that can be sent on, and comes back equal, or a ``DecodeError``.
+Header fields announce one size, as ``announced_size`` reads it, or are a ``DecodeError``.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import string
 from typing import Any
 
 from framing import (
+    ContentLengthFramer,
     DecodeError,
     DelimiterFramer,
     EncodeError,
@@ -21,9 +24,13 @@ from framing import (
     FramingError,
     HeaderBodyFramer,
     HeaderMessage,
+    JsonFramer,
     LengthPrefixFramer,
     LineFramer,
+    MessageTooLargeError,
+    NetstringFramer,
     StructFramer,
+    VarintFramer,
 )
 
 from ..outcomes import is_final, results
@@ -31,16 +38,24 @@ from ..programs import run_here
 from .decoders import take_apart
 
 # What the command line calls the formats that it has a name for.
-NAMES: dict[Framer[Any], str] = {
-    LengthPrefixFramer(): "length:!I",
-    LengthPrefixFramer("!B"): "length:!B",
-    DelimiterFramer(): r"delimiter:\x0a",
-    DelimiterFramer(b"\r\n"): r"delimiter:\r\n",
-    LineFramer(): "lines:utf-8",
-    HeaderBodyFramer(): "header:!I",
-    StructFramer("!Hb"): "struct:!Hb",
-    StructFramer(">fd?c"): "struct:>fd?c",
+NAMES: dict[Framer[Any], list[str]] = {
+    LengthPrefixFramer(): ["length:!I"],
+    LengthPrefixFramer("!B"): ["length:!B"],
+    LengthPrefixFramer("<H", max_size=260): ["length:<H", "--max-size=260"],
+    DelimiterFramer(): [r"delimiter:\x0a"],
+    DelimiterFramer(b"\r\n"): [r"delimiter:\r\n"],
+    LineFramer(): ["lines:utf-8"],
+    LineFramer("gbk", max_size=8): ["lines:gbk", "--max-size=8"],
+    HeaderBodyFramer(): ["header:!I"],
+    StructFramer("!Hb"): ["struct:!Hb"],
+    StructFramer(">fd?c"): ["struct:>fd?c"],
+    NetstringFramer(): ["netstring"],
+    VarintFramer(): ["varint"],
+    ContentLengthFramer(max_size=300): ["content-length", "--max-size=300"],
+    JsonFramer(): ["json"],
+    JsonFramer(LineFramer()): ["json-lines"],
 }
+NAME_OF_FIELD = set(string.ascii_letters + string.digits + "!#$%&'*+-.^_`|~")
 
 
 def check(data: bytes) -> None:
@@ -49,27 +64,34 @@ def check(data: bytes) -> None:
     if framer in NAMES:
         check_capture(framer, NAMES[framer], stream)
     check_header(stream)
+    check_fields(stream)
 
 
-def check_capture(framer: Framer[Any], name: str, stream: bytes) -> None:
-    shown = run_here("inspect", "--framer", name, stdin=stream)
+def check_capture(framer: Framer[Any], name: list[str], stream: bytes) -> None:
+    shown = run_here("inspect", "--framer", *name, stdin=stream)
     heading, *lines = shown.stdout.split("\n")[:-1]
     assert "offset" in heading
     assert all(line.isprintable() and len(line) <= 120 for line in lines)
-    place = 0
+    place, bad = 0, None
     for number, item in enumerate(results(framer.decoder(), [stream]), 1):
         if isinstance(item, FramingError):
-            reported = re.search(r"at byte (\d+)", shown.stderr)
-            if is_final(item):
-                assert shown.returncode == 1
-                assert reported
-                assert int(reported[1]) == place
-            return
-        row, offset, size = map(int, lines[number - 1].split()[:3])
-        assert (row, offset) == (number, place)
-        assert repr(framer.decode(stream[place : place + size])) == repr(item)
-        place += size
-    assert (shown.returncode, shown.stderr, place) == (0, "", len(stream))
+            bad = place
+        if is_final(item):
+            break
+        row, offset, size = lines[number - 1].split()[:3]
+        assert (int(row), int(offset)) == (number, place)
+        end = int(lines[number][8:21]) if number < len(lines) else len(stream)
+        if place == bad:
+            assert size == "bad"
+        else:
+            assert int(size) == end - place
+            assert repr(framer.decode(stream[place:end])) == repr(item)
+        place = end
+    else:
+        assert place == len(stream)
+    reported = re.search(r"at byte (\d+)", shown.stderr)
+    assert shown.returncode == (bad is not None)
+    assert (reported and int(reported[1])) == bad
 
 
 def check_header(data: bytes) -> None:
@@ -90,6 +112,39 @@ def check_header(data: bytes) -> None:
         assert "max_header_size" in str(error)
     else:
         assert framer.decode(wire) == ({**header, "the size": 4}, b"body")
+
+
+def check_fields(data: bytes) -> None:
+    framer = ContentLengthFramer(max_size=300)
+    fields = (data + b"\r\n\r\n").partition(b"\r\n\r\n")[0]
+    size = announced_size(fields)
+    try:
+        body = framer.decode(fields + b"\r\n\r\n" + bytes(min(size or 0, 301)))
+    except MessageTooLargeError as error:
+        assert size is not None
+        assert size > 300
+        assert error.size == size
+    except DecodeError as error:
+        assert str(error)
+        assert size is None
+    else:
+        assert size == len(body)
+        assert framer.decode(framer.encode(body)) == body
+
+
+def announced_size(fields: bytes) -> int | None:
+    """Return the one size that *fields* announce, or ``None`` if something is wrong with them."""
+    sizes = set()
+    for line in fields.decode("latin-1").split("\r\n"):
+        name, colon, value = line.partition(":")
+        if not (name and colon) or set(name) - NAME_OF_FIELD or set(value) & set("\r\n\0"):
+            return None
+        if name.lower() == "content-length":
+            digits = value.strip(" \t")
+            if not (digits.isascii() and digits.isdigit()):
+                return None
+            sizes.add(int(digits))
+    return sizes.pop() if len(sizes) == 1 else None
 
 
 def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import struct
 from collections.abc import Iterator
 
@@ -20,8 +21,35 @@ HEADERS = [
     b"\xef\xbb\xbf{}",
 ]
 
+FIELDS = [
+    *(
+        b"Content-Length: 2",
+        b"content-length:2",
+        b"CONTENT-LENGTH:\t 02 \t",
+        b"Content-Length: 301",
+    ),
+    b"Content-Type: application/vscode-jsonrpc; charset=utf-8\r\nContent-Length: 2",
+    b"Content-Length: 2\r\nContent-Length: 2\r\nX-Empty:",
+    b"Content-Length: 2\r\nContent-Length: 3",
+    *(b"Content-Length : 2", b" Content-Length: 2", b"Content-Length: +2", b"Content-Length: \xb2"),
+    b"Content-Length: 2\n: 3",
+]
 
-def seeds() -> Iterator[bytes]:
+
+def seeds(target: str) -> Iterator[bytes]:
+    """Yield inputs for *target*."""
+    return walks() if target == "connections" else messages()
+
+
+def walks() -> Iterator[bytes]:
+    """Yield walks over both kinds of connections."""
+    draw = random.Random(19)
+    for kind in 0, 1:
+        for _ in range(10):
+            yield bytes([kind]) + draw.randbytes(150)
+
+
+def messages() -> Iterator[bytes]:
     """Yield messages of every format: alone, cut, twice, and damaged."""
     for format in FORMATS:
         wires = list(map(format.framer.encode, samples(format)))
@@ -34,6 +62,7 @@ def seeds() -> Iterator[bytes]:
             (b"", stream[1:]),
         ):
             yield put_together(format.framer, sizes, data)
+    yield from (put_together(FRAMERS[0], b"", fields + b"\r\n\r\nhi") for fields in FIELDS)
     for header in HEADERS:
         wire = struct.pack("!I", len(header)) + header + b"hi"
         for framer in (FRAMERS[0], *(f for f in FRAMERS if hasattr(f, "max_header_size"))):
