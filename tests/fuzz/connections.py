@@ -1,17 +1,19 @@
 """Any calls in any order, on a pair of ``MessageSocket``s over TCP or TLS.
 
 The first byte of an input says which of the two, and each of the others decides one thing: which
-call comes next, by which side, of what size.  What must hold is in ``test_stateful``: everything
-arrives once and in order.
+call comes next, by which side, of what size.  If half of the first byte is odd, few bytes are many,
+as in ``decoders``.  What must hold is in ``test_stateful``: everything arrives once and in order.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 
 from ..pairs import Pair, tcp_pair, tls_pair
 from ..test_stateful import walk
+from .decoders import few_bytes_are_many
 
 PAIRS: list[Callable[[], Pair]] = [tcp_pair, tls_pair]
 TIMEOUTS = [0, 0.001]
@@ -37,6 +39,7 @@ class Decisions(random.Random):
 
 def check(data: bytes) -> None:
     """Raise an error if the library does not do with an input what it promises."""
-    make_pair = PAIRS[(data[:1] or b"\0")[0] % len(PAIRS)]
+    few_are_many, kind = divmod((data or b"\0")[0], len(PAIRS))
     decisions = Decisions(data[1:])
-    walk(make_pair(), decisions, decisions.until_used_up(), TIMEOUTS)
+    with few_bytes_are_many() if few_are_many % 2 else nullcontext():
+        walk(PAIRS[kind](), decisions, decisions.until_used_up(), TIMEOUTS)

@@ -2,17 +2,24 @@
 
 An input names a format, then how to read and to cut, then the stream:
 
-    +-- format --+-- 8 r + n --+-- n sizes of chunks --+-- stream --+
-    |  one byte  |  one byte   |      a byte each      |    rest    |
+    +-- format --+-- 32 b + 8 r + n --+-- n sizes of chunks --+-- stream --+
+    |  one byte  |      one byte      |      a byte each      |    rest    |
+
+If *b* is odd, the decoder handles a few bytes as it otherwise handles many thousands: what is
+decoded at once, what is moved rather than copied, how long a line is a long one.
 
 What must hold is in ``outcomes.check``, as for the contract.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any, NamedTuple
+from unittest import mock
 
-from framing import Framer
+from framing import Framer, buffer, decoder
+from framing.formats import blocks
 
 from .. import outcomes
 from ..outcomes import READERS, Reader
@@ -21,6 +28,11 @@ from ..strategies import FORMATS
 # The corpus goes by their places: if one is not added at the end, change the inputs, too.
 FRAMERS: list[Framer[Any]] = [each.framer for each in FORMATS]
 MOST_CUTS = 7
+FEW_BYTES: list[tuple[Any, dict[str, Any]]] = [
+    (decoder, {"_FIRST_WINDOW": 4, "_WINDOW": 16, "_READ_AHEAD": 8, "LARGE": 32}),
+    (buffer, {"LARGE": 32, "_LONG": 4}),
+    (blocks, {"_LONG_LINE": 4}),
+]
 
 
 class Input(NamedTuple):
@@ -30,6 +42,7 @@ class Input(NamedTuple):
     read: Reader
     sizes: bytes
     stream: bytes
+    few_are_many: bool
 
 
 def take_apart(data: bytes) -> Input:
@@ -40,15 +53,27 @@ def take_apart(data: bytes) -> Input:
         READERS[reader % len(READERS)],
         data[2 : 2 + count],
         data[2 + count :],
+        bool(reader // len(READERS) % 2),
     )
 
 
-def put_together(framer: Framer[Any], sizes: bytes, stream: bytes) -> bytes:
+def put_together(
+    framer: Framer[Any], sizes: bytes, stream: bytes, *, few_are_many: bool = False
+) -> bytes:
     """Return the input for them."""
-    return bytes([FRAMERS.index(framer), len(sizes)]) + sizes + stream
+    return bytes([FRAMERS.index(framer), 32 * few_are_many + len(sizes)]) + sizes + stream
 
 
 def check(data: bytes) -> None:
     """Raise an error if the library does not do with an input what it promises."""
-    framer, read, sizes, stream = take_apart(data)
-    outcomes.check(framer, stream, outcomes.cut(stream, *sizes), read)
+    framer, read, sizes, stream, few_are_many = take_apart(data)
+    with few_bytes_are_many() if few_are_many else nullcontext():
+        outcomes.check(framer, stream, outcomes.cut(stream, *sizes), read)
+
+
+@contextmanager
+def few_bytes_are_many() -> Iterator[None]:
+    with ExitStack() as stack:
+        for module, numbers in FEW_BYTES:
+            stack.enter_context(mock.patch.multiple(module, **numbers))
+        yield

@@ -60,7 +60,8 @@ NAME_OF_FIELD = set(string.ascii_letters + string.digits + "!#$%&'*+-.^_`|~")
 
 def check(data: bytes) -> None:
     """Raise an error if the library does not do with an input what it promises."""
-    framer, _, _, stream = take_apart(data)
+    input = take_apart(data)
+    framer, stream = input.framer, input.stream
     if framer in NAMES:
         check_capture(framer, NAMES[framer], stream)
     check_header(stream)

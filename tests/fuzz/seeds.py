@@ -42,10 +42,10 @@ def seeds(target: str) -> Iterator[bytes]:
 
 
 def walks() -> Iterator[bytes]:
-    """Yield walks over both kinds of connections."""
+    """Yield walks over both kinds of connections, each in both ways."""
     draw = random.Random(19)
-    for kind in 0, 1:
-        for _ in range(10):
+    for kind in range(4):
+        for _ in range(5):
             yield bytes([kind]) + draw.randbytes(150)
 
 
@@ -62,6 +62,7 @@ def messages() -> Iterator[bytes]:
             (b"", stream[1:]),
         ):
             yield put_together(format.framer, sizes, data)
+        yield put_together(format.framer, b"\4\x10", stream, few_are_many=True)
     yield from (put_together(FRAMERS[0], b"", fields + b"\r\n\r\nhi") for fields in FIELDS)
     for header in HEADERS:
         wire = struct.pack("!I", len(header)) + header + b"hi"
