@@ -241,7 +241,10 @@ def test_what_is_not_a_group_for_the_socket_is_refused() -> None:
     for family, hosts in groups.items():
         sock: Any = ScriptedDatagramSocket(family=family)
         for group in hosts:
-            text = f"a multicast address for .*{family.name}.*, not '{group}': 224.* with ff"
+            text = (
+                f"^expected a multicast address for .*{family.name}.*, not '{group}': 224.0.0.0 to"
+                " 239.255.255.255 for IPv4, or one that begins with ff for IPv6$"
+            )
             for change in (join_multicast, leave_multicast):
                 with pytest.raises(ValueError, match=text):
                     change(sock, group)

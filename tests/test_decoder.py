@@ -104,6 +104,10 @@ def test_feed_returns_the_decoder_which_knows_its_framer() -> None:
         (NetstringFramer(), b"5", None),
         (VarintFramer(), b"\x85\x00hel", 7),
         (ContentLengthFramer(), b"Content-Length: 5\r\n\r\nhel", 26),
+        # Behind the error of the message that is skipped
+        (LengthPrefixFramer("!B", max_size=1, oversize="skip"), b"\5he", 6),
+        (DelimiterFramer(b"\r\n", max_size=2, oversize="skip"), b"hello", None),
+        (DelimiterFramer(b"\r\n", max_size=2, oversize="skip"), b"hello\r", None),
     ],
     ids=repr,
 )
@@ -112,6 +116,9 @@ def test_an_end_inside_a_message_says_what_came_and_what_was_expected(
 ) -> None:
     decoder = framer.decoder().feed(wire)
     decoder.feed_eof()
+    if getattr(framer, "oversize", "") == "skip":
+        with pytest.raises(framing.MessageTooLargeError):
+            decoder.next_message()
     whole = "" if expected is None else f" of {expected}"
     text = f"^the stream ended after {len(wire)} bytes of a message{whole}$"
     with pytest.raises(IncompleteMessageError, match=text) as caught:
