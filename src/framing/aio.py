@@ -516,7 +516,7 @@ class Server:
             await self._handler(MessageStream(link, self._framer))
             await link.close()
         except Exception as error:
-            report(_log, client, error, link, link.decoder)
+            report(_log, client, error, link)
         finally:
             link.abort()
 
