@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import inspect
 import io
 import logging
@@ -13,6 +14,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, closing, suppress
 from itertools import chain, cycle
+from operator import length_hint
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +23,7 @@ import pytest
 import framing
 from framing import DelimiterFramer, EndOfStreamError, LengthPrefixFramer, LineFramer, aio
 
-from .pairs import has_unread, reset, tls_contexts
+from .pairs import has_unread, raising, reset, tls_contexts
 
 T = TypeVar("T")
 Test = Callable[..., Coroutine[Any, Any, None]]
@@ -30,8 +32,11 @@ ANY_PORT = ("127.0.0.1", 0)
 BOUND = 60  # seconds for what should take none
 LINES = LineFramer()
 
-unix = pytest.param(
-    "Unix", marks=pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
+unix, tls_over_unix = (
+    pytest.param(
+        kind, marks=pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
+    )
+    for kind in ("Unix", "TLS over Unix")
 )
 
 
@@ -112,8 +117,11 @@ async def received(conn: aio.MessageStream[Any]) -> list[Any]:
 @asynccontextmanager
 async def echoed(kind: str, folder: Path) -> AsyncIterator[tuple[Any, Callable[[], Any]]]:
     """A stream to an echo server, and a function that makes a ``MessageSocket`` to it."""
-    client_tls, server_tls = tls_contexts() if kind == "TLS" else (None, None)
-    address: Any = str(folder / "s") if kind == "Unix" else ANY_PORT
+    client_tls, server_tls = tls_contexts() if "TLS" in kind else (None, None)
+    address: Any = str(folder / "s") if "Unix" in kind else ANY_PORT
+    if kind == "TLS over Unix":  # where no name can be checked
+        client_tls = ssl.create_default_context()
+        client_tls.check_hostname, client_tls.verify_mode = False, ssl.CERT_NONE
     async with await aio.serve(echo, address, ssl=server_tls) as server:
         address = ("localhost", server.address[1]) if kind == "TLS" else server.address
         if kind == "reader and writer":
@@ -122,11 +130,13 @@ async def echoed(kind: str, folder: Path) -> AsyncIterator[tuple[Any, Callable[[
             assert conn.get_extra_info("peername") == address
         else:
             conn = await aio.connect(address, ssl=client_tls)
+        if kind == "TLS over Unix":
+            assert conn.get_extra_info("ssl_object").server_hostname is None
         async with conn:
             yield conn, lambda: framing.connect(address, timeout=BOUND, ssl=client_tls)
 
 
-@pytest.mark.parametrize("kind", ["TCP", unix, "TLS", "reader and writer"])
+@pytest.mark.parametrize("kind", ["TCP", unix, "TLS", tls_over_unix, "reader and writer"])
 @on_every_loop
 async def test_messages_go_both_ways_up_to_a_clean_end(kind: str, tmp_path: Path) -> None:
     sizes = [0, 1, 70_000, 3, 40_000, 40_000, 300_000, 5, 1_000_000, 7]
@@ -151,18 +161,31 @@ async def test_messages_go_both_ways_up_to_a_clean_end(kind: str, tmp_path: Path
         assert [await conn.recv() for _ in expected] == expected
         await sending
         assert await asyncio.get_running_loop().run_in_executor(None, talk) == messages[-2]
-        if kind == "TLS":
-            with pytest.raises(io.UnsupportedOperation):
+        if "TLS" in kind:
+            text = "^TLS cannot end one direction: close the connection$"
+            with pytest.raises(io.UnsupportedOperation, match=text):
                 conn.end()
             return
         conn.end()
+        text = r"nothing can be sent any more: end\(\) was called, or the other side has closed$"
+        with pytest.raises(BrokenPipeError, match=rf"^\[Errno {errno.EPIPE}\] {text}"):
+            await conn.send(b"more")
         assert await received(conn) == []
         for _ in range(2):
             with pytest.raises(EndOfStreamError):
                 await conn.recv()
-        with pytest.raises(OSError, match=r"end|lost") as caught:
-            await conn.send(b"more")
-        assert kind == "reader and writer" or isinstance(caught.value, BrokenPipeError)
+
+
+@on_every_loop
+async def test_a_server_on_ipv6_has_a_host_and_a_port() -> None:
+    try:
+        server = await aio.serve(echo, ("::1", 0))
+    except OSError:
+        pytest.skip("this machine has no IPv6 address")
+    async with server, await aio.connect(server.address) as conn:
+        assert (server.address[0], len(server.address)) == ("::1", 2)
+        await conn.send(b"hello")
+        assert await conn.recv() == b"hello"
 
 
 @pytest.mark.parametrize("is_late", [False, True])
@@ -233,11 +256,35 @@ async def test_closing_a_server_cancels_its_handlers_and_frees_its_address(
 
 
 @on_every_loop
+async def test_closing_a_server_does_not_wait_for_a_handler_that_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(aio, "_JOIN_TIME", 0.01)
+    is_over = asyncio.Event()
+
+    async def handle(conn: aio.MessageStream[str]) -> None:
+        await conn.send("welcome")
+        while not is_over.is_set():
+            with suppress(asyncio.CancelledError):
+                await is_over.wait()
+
+    server = await aio.serve(handle, ANY_PORT, LINES)
+    async with await aio.connect(server.address, LINES) as conn:
+        assert await conn.recv() == "welcome"
+        await server.aclose()
+        is_over.set()
+        assert await received(conn) == []
+
+
+@on_every_loop
 async def test_a_lost_client_is_one_line_and_a_handlers_own_error_has_a_traceback(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    heard = []
+
     async def handle(conn: aio.MessageStream[str]) -> None:
-        if await conn.recv() == "fail":
+        heard.append(await conn.recv())
+        if heard[-1] == "fail":
             raise ConnectionRefusedError("the database is down")
         await conn.recv()
 
@@ -246,29 +293,66 @@ async def test_a_lost_client_is_one_line_and_a_handlers_own_error_has_a_tracebac
 
     caplog.set_level(logging.INFO, aio.__name__)
     async with await aio.serve(handle, ANY_PORT, LINES) as server:
-        for number, data in enumerate((b"fail\n", b"hello\n", b"hello\ncaf\xe9\n"), 1):
+        for number, data in enumerate((b"fail\n", b"a\n", b"a\ncaf\xe9\n", b"reset\n"), 1):
             with socket.create_connection(server.address, BOUND) as client:
                 client.sendall(data)
-                client.shutdown(socket.SHUT_WR)
+                await until(lambda n=number: len(heard) == n)  # type: ignore[misc]
+                reset(client) if data == b"reset\n" else client.shutdown(socket.SHUT_WR)
                 await until(lambda n=number: len(records()) == n)  # type: ignore[misc]
-    failed, lost, bad = records()
+    failed, lost, bad, was_reset = records()
     assert (failed.levelno, "in handle" in str(failed.exc_text)) == (logging.ERROR, True)
     assert (lost.levelno, lost.exc_info) == (logging.INFO, None)
     assert re.match(r"127\.0\.0\.1:\d+ disconnected: the stream has ended", lost.getMessage())
     assert (bad.levelno, bad.exc_info, r"0xe9" in bad.getMessage()) == (logging.WARNING, None, True)
+    assert (was_reset.levelno, was_reset.exc_info) == (logging.INFO, None)
+
+
+@on_every_loop
+async def test_a_lost_tls_connection_that_the_handler_has_closed_is_not_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    client_tls, server_tls = tls_contexts()
+    is_over = asyncio.Event()
+
+    async def handle(conn: aio.MessageStream[bytes]) -> None:
+        async with conn:
+            with pytest.raises(ConnectionError):
+                await echo(conn)
+        is_over.set()
+
+    caplog.set_level(logging.INFO, aio.__name__)
+    async with await aio.serve(handle, ANY_PORT, ssl=server_tls) as server:
+        address = "localhost", server.address[1]
+        with pytest.raises(KeyError):
+            async with await aio.connect(address, ssl=client_tls) as client:
+                await client.send(b"hello")
+                assert await client.recv() == b"hello"
+                sock = client.get_extra_info("socket")
+                reset(socket.fromfd(sock.fileno(), sock.family, sock.type))
+                raise KeyError
+        await is_over.wait()
+        await turns(5)
+    assert [each for each in caplog.records if each.name == aio.__name__] == []
 
 
 @on_every_loop
 async def test_the_unsent_bytes_go_out_when_a_handler_returns() -> None:
+    kept = []
+
     async def handle(conn: aio.MessageStream[bytes]) -> None:
         await conn.send(b"x" * 3_000_000)
-        await conn.switch(LINES).send("bye")
+        kept.append(conn.switch(LINES))
+        await kept[0].send("bye")
 
     async with await aio.serve(handle, ANY_PORT) as server:
         conn = await aio.connect(server.address)
         assert await conn.recv() == b"x" * 3_000_000
         async with conn.switch(LINES) as lines:
             assert await received(lines) == ["bye"]
+            text = "the connection was closed before the end of the stream"
+            for call in (kept[0].recv(), kept[0].send("more")):  # by a task that still has it
+                with pytest.raises(ConnectionAbortedError, match=f"{errno.ECONNABORTED}] {text}$"):
+                    await call
 
 
 # Cancelling
@@ -336,7 +420,8 @@ async def test_connecting_and_closing_can_be_cancelled_anywhere() -> None:
             await turns(n % 4 + 1)
             closing.cancel()
             await asyncio.wait([closing])
-            with pytest.raises(OSError, match="closed"):
+            text = rf"^\[Errno {errno.EBADF}\] this MessageStream is closed$"
+            with pytest.raises(OSError, match=text):
                 await conn.recv()
 
 
@@ -358,7 +443,39 @@ async def test_a_timeout_loses_nothing_and_a_reset_is_not_the_end() -> None:
                 await call()
 
 
+@on_every_loop
+async def test_a_lost_connection_is_noticed_while_nobody_receives() -> None:
+    async with plain_peer() as (peer, conn):
+        peer.sendall(b"hello\n")
+        await turns(5)
+        reset(peer)
+        await turns(5)
+        with pytest.raises(ConnectionResetError):
+            await conn.send("too late")
+
+
 # Many tasks, and slow peers
+
+
+@on_every_loop
+async def test_small_messages_of_a_turn_go_out_together_behind_the_first() -> None:
+    async with plain_peer() as (peer, conn):
+        for line in "abc":
+            await conn.send(line)
+        first = peer.recv(100) if has_unread(peer) else b""  # uvloop writes when the turn ends
+        assert first in {b"a\n", b""}
+        await turns(3)
+        assert first + peer.recv(6 - len(first), socket.MSG_WAITALL) == b"a\nb\nc\n"
+
+
+@on_every_loop
+async def test_send_many_takes_messages_no_faster_than_they_go_out() -> None:
+    rest = iter(["x" * 1000] * 10_000)
+    with pytest.raises(asyncio.TimeoutError):
+        async with plain_peer() as (peer, conn):
+            small_buffers(conn, peer)
+            await asyncio.wait_for(conn.send_many(rest), 0.02)
+    assert length_hint(rest) > 5000
 
 
 @pytest.mark.parametrize("messages", [[b"x" * 60_000] * 150, [b"x" * 9_000_000]], ids=len)
@@ -369,7 +486,8 @@ async def test_reading_pauses_while_nobody_receives(messages: list[bytes]) -> No
         small_buffers(conn, peer)
         peer.setblocking(False)
         with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(conn.recv(), 0.01)  # from then on, no call waits
+            await asyncio.wait_for(asyncio.gather(conn.recv(), conn.recv()), 0.01)
+        # From now on, no call waits.
         sent = failures = 0
         while failures < 50 and sent < len(wire):  # then it is not because the machine is busy
             try:
@@ -438,13 +556,25 @@ async def test_a_connection_that_is_closed_with_unsent_bytes_is_reset(
 ) -> None:
     monkeypatch.setattr(aio, "_CLOSE_TIME", 0.02)
     async with pair(LengthPrefixFramer()) as (client, conn):
-        with pytest.raises(error, match="takes no more" if error is TimeoutError else "mine"):
+        with pytest.raises(error, match=r"^timed out: the peer takes no more bytes$|mine"):
             async with client:
                 await client.send(b"x" * 16_000_000)
                 if error is KeyError:  # then it does not even wait
                     raise KeyError("mine")
         with pytest.raises(ConnectionResetError):
             await conn.recv()
+
+
+@on_every_loop
+async def test_a_system_that_refuses_to_reset_a_connection_hides_no_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    refuse = raising(OSError(errno.EINVAL, "Invalid argument"))  # macOS, if the peer was faster
+    monkeypatch.setattr("asyncio.trsock.TransportSocket.setsockopt", refuse)
+    with pytest.raises(KeyError, match="mine"):
+        async with plain_peer(LengthPrefixFramer()) as (_, conn):
+            await conn.send(bytes(9_000_000))
+            raise KeyError("mine")
 
 
 @on_every_loop
@@ -505,6 +635,7 @@ async def test_switch_continues_in_another_format_and_finishes_the_old_object() 
         peer.sendall(b"upgrade\n\0\0\0\5hello\0\0\0\2hi")
         assert await waiting == "upgrade"
         other = conn.switch(LengthPrefixFramer())
+        text = r"^this MessageStream was finished by switch\(\): use what that returned$"
         assert [await other.recv(), await other.recv()] == [b"hello", b"hi"]
         waiting = asyncio.ensure_future(other.recv())
         await turns(2)
@@ -515,7 +646,7 @@ async def test_switch_continues_in_another_format_and_finishes_the_old_object() 
                 await waiting
             for old in (conn, other):
                 for call in (old.recv, old.__anext__):
-                    with pytest.raises(io.UnsupportedOperation, match=r"switch\(\)"):
+                    with pytest.raises(io.UnsupportedOperation, match=text):
                         await call()
             with pytest.raises(io.UnsupportedOperation):
                 await conn.send("x")
@@ -548,6 +679,26 @@ async def test_a_subprocess_answers_over_its_pipes() -> None:
         with pytest.raises(OSError, match=r"sent|lost"):
             await conn.send("more")
     assert await process.wait() == 0
+
+
+@on_every_loop
+async def test_sending_over_a_pipe_waits_for_a_reader_and_can_be_given_up() -> None:
+    pipe = asyncio.subprocess.PIPE
+    process: Any = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", f"import time; time.sleep({BOUND})", stdin=pipe, stdout=pipe
+    )
+    rest = iter(["x" * 10_000] * 1000)
+
+    async def send(conn: aio.MessageStream[str]) -> None:
+        for line in rest:
+            await conn.send(line)
+
+    with pytest.raises(asyncio.TimeoutError):
+        async with aio.MessageStream.over(process.stdout, process.stdin, LINES) as conn:
+            await asyncio.wait_for(send(conn), 0.02)
+    assert length_hint(rest) > 900
+    process.kill()
+    await process.wait()
 
 
 # The recipe for everything that is not asyncio
