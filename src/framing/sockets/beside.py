@@ -183,7 +183,7 @@ def _receive_plain(sock: socket.socket, decoder: Decoder[Any], _turn: Turn) -> N
 
 
 def _receive_any(sock: Any, decoder: Decoder[Any], turn: Turn) -> None:
-    _feed(decoder, turn.move(sock.recv, min(decoder.bytes_needed, _RECEIVE_SIZE)), turn)
+    _feed(decoder, turn.move(sock.recv, min(decoder.bytes_needed, _RECEIVE_SIZE)))
 
 
 def _receive_file(file: Any, decoder: Decoder[Any], turn: Turn) -> None:
@@ -197,15 +197,14 @@ def _receive_file(file: Any, decoder: Decoder[Any], turn: Turn) -> None:
         raise BlockingIOError(errno.EWOULDBLOCK, "no bytes have come yet")
     if not data and getattr(file, "timeout", None) is not None:  # a serial port's
         raise TimeoutError("timed out: the peer has not sent enough")
-    _feed(decoder, data, turn)
+    _feed(decoder, data)
 
 
-def _feed(decoder: Decoder[Any], data: bytes, turn: Turn) -> None:
+def _feed(decoder: Decoder[Any], data: bytes) -> None:
     if data:
         decoder.feed(data)
     else:
         decoder.feed_eof()
-    turn.is_moving = False
 
 
 def _send_plain(sock: socket.socket, parts: Sequence[Buffer], turn: Turn) -> None:

@@ -354,12 +354,10 @@ class MessageSocket(Generic[M]):
         """
         if type(self._framer).read_message is not LengthPrefixFramer.read_message:
             raise TypeError(f"recv_into() needs a LengthPrefixFramer, not {self._framer!r}")
-        view = memoryview(buffer)
+        view = memoryview(buffer).cast("B")
         if view.readonly:
             kind = type(buffer).__name__
             raise TypeError(f"expected a buffer that can be written to, not {kind}")
-        if view.format != "B":
-            view = view.cast("B")
         size = None
         while size is None:
             for message in self._ready:
@@ -837,7 +835,7 @@ def _connected(address: tuple[str, int] | str, timeout: float | None) -> socket.
         sock = socket.create_connection(address, timeout)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock = socket.socket(socket.AF_UNIX)
     try:
         sock.settimeout(timeout)
         sock.connect(address)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import sys
 import threading
-from contextlib import suppress
 from operator import methodcaller
 from types import BuiltinFunctionType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -131,8 +130,8 @@ class Turn:
 
     def wake(self) -> None:
         """Wake the thread that has waited longest."""
-        with suppress(IndexError):
-            self.waiting[0].set()
+        for event in self.waiting[:1]:
+            event.set()
 
     def _wait(self, deadline: Deadline) -> None:
         """Wait until the turn may be free."""
