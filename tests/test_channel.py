@@ -81,7 +81,7 @@ def test_a_timeout_is_for_the_whole_call_though_some_bytes_always_come(
 
     sending = Task(keep_sending)
     for options in ({}, {"timeout": 0.05}):
-        with pytest.raises(TimeoutError):
+        with pytest.raises(TimeoutError, match=r"^timed out: the peer has not sent enough$"):
             receiver.recv(**options)
     assert server.gettimeout() == 0.2
     done.set()
@@ -327,10 +327,27 @@ def test_a_socket_that_its_user_closed_is_an_os_error(own: float | None, pair: P
         lambda: side.send(b"", timeout=1),
         lambda: side.recv_exactly(1, timeout=1),
     ]
+    text = r"\] (Bad file descriptor|the socket was closed, and not by its owner)$"
     for call in calls:
-        with pytest.raises(OSError) as caught:  # noqa: PT011  # the number says it
+        with pytest.raises(OSError, match=text) as caught:
             call()
         assert caught.value.errno == errno.EBADF
+    side.close()
+
+
+def test_close_closes_what_its_user_closed_too(plain_pair: Pair) -> None:
+    client, server = small_buffers(plain_pair)
+    client.settimeout(None)
+    side = MessageSocket(client)
+    receiving = Task(side.recv)
+    receiving.wait_until_it_waits()
+    side.send(bytes(8 * MIB), timeout=0)
+    client.close()
+    with pytest.raises(OSError, match=r"Bad file descriptor|not by its owner"):
+        side.close(timeout=0)
+    server.close()
+    assert isinstance(receiving.error(), OSError)
+    assert (side.unsent, side.pending()) == (0, True)
 
 
 # TLS

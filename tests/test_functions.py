@@ -189,18 +189,29 @@ def test_what_only_looks_like_a_socket_may_interrupt_at_any_byte(format: Format[
             recv_msg(sock, framer=format.framer)
 
 
-def test_a_part_received_belongs_to_its_format(pair: Pair) -> None:
+@pytest.mark.parametrize("size", [1, 4, 6])
+def test_a_part_received_belongs_to_its_format(size: int, pair: Pair) -> None:
     client, server = pair
-    client.sendall(b"\0\0\0\5he")
+    wire = b"\0\0\0\5hello"
+    client.sendall(wire[:size])
     server.settimeout(0.001)
     for _ in range(2):
         with pytest.raises(TimeoutError):
             recv_msg(server)
         with pytest.raises(ValueError, match=r"LengthPrefixFramer.* was received in part"):
             recv_msg(server, framer=LineFramer())
-    client.sendall(b"llo")
+    client.sendall(wire[size:])
     server.settimeout(10)
     assert recv_msg(server, framer=LengthPrefixFramer("!I")) == b"hello"
+
+
+def test_behind_a_message_that_is_skipped_another_format_may_follow(pair: Pair) -> None:
+    client, server = pair
+    client.sendall(b"\0\0\0\5he")
+    with pytest.raises(MessageTooLargeError):
+        recv_msg(server, framer=LengthPrefixFramer(max_size=4, oversize="skip"))
+    client.sendall(b"llo" + b"a line\n")
+    assert recv_msg(server, framer=LineFramer()) == "a line"
 
 
 def test_a_send_that_times_out_before_the_first_byte_can_be_tried_again(plain_pair: Pair) -> None:
@@ -229,6 +240,17 @@ def test_a_send_cut_off_in_the_middle_breaks_the_stream(make_pair: Callable[[], 
         for use in (lambda: send_msg(client, b"next"), lambda: MessageSocket(client)):
             with pytest.raises(ConnectionError, match="cut off in the middle"):
                 use()
+
+
+def test_a_small_send_cut_off_in_the_middle_does_so_too() -> None:
+    client, server = unix_pair()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # it gets the least there is
+    client.settimeout(0.05)
+    with client, server:
+        with pytest.raises(TimeoutError):
+            send_msg(client, bytes(8000))
+        with pytest.raises(ConnectionError, match="cut off in the middle"):
+            send_msg(client, b"next")
 
 
 # The end of the stream, and what breaks it
@@ -366,11 +388,11 @@ def test_a_pipe_that_is_empty_or_full_is_a_blocking_io_error() -> None:
         os.set_blocking(end, False)
     with open(reading, "rb", 0) as source, open(writing, "wb", 0) as drain:
         for piece in (b"\0\0\0\5", b"hel", b"lo"):
-            with pytest.raises(BlockingIOError):
+            with pytest.raises(BlockingIOError, match=r"\] no bytes have come yet$"):
                 recv_msg(source)
             drain.write(piece)
         assert recv_msg(source) == b"hello"
-        with pytest.raises(BlockingIOError):
+        with pytest.raises(BlockingIOError, match=r"\] the file takes no more bytes$"):
             send_msg(drain, bytes(MIB))
         with pytest.raises(ConnectionError, match="cut off in the middle"):
             send_msg(drain, b"next")
@@ -408,12 +430,26 @@ class SerialPort(io.BytesIO):
 
 def test_a_serial_port_that_is_silent_is_a_timeout_and_loses_nothing() -> None:
     port = SerialPort(b"\0\0\0\5hel")
-    with pytest.raises(TimeoutError):
+    with pytest.raises(TimeoutError, match=r"^timed out: the peer has not sent enough$"):
         recv_msg(port)
     place = port.tell()
     port.write(b"lo")
     port.seek(place)
     assert recv_msg(port) == b"hello"
+
+
+def test_a_sink_needs_write_only() -> None:
+    class Sink:
+        def __init__(self) -> None:
+            self.written = b""
+
+        def write(self, data: memoryview) -> int:
+            self.written += data
+            return len(data)
+
+    sink: Any = Sink()
+    send_msg(sink, b"hello")
+    assert sink.written == b"\0\0\0\5hello"
 
 
 # What is kept beside a stream

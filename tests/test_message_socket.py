@@ -346,6 +346,8 @@ def test_a_switch_goes_on_with_the_same_connection(pair: Pair) -> None:
         for call in calls:
             with pytest.raises(io.UnsupportedOperation, match=r"finished by switch\(\)"):
                 call()
+    with pytest.raises(ValueError, match="expected a timeout"):
+        old.close(timeout=-1)  # closes the connection, as the new one's does
     with old:  # as in: with connect(...) as conn: lines = conn.switch(...)
         records.send((3,))
     assert client.recv(10) == b"\0\3"
@@ -477,11 +479,11 @@ def test_close_wakes_threads_that_receive_before_the_number_is_free(
             for task in tasks:
                 error = task.error()
                 assert isinstance(error, OSError)
-                assert error.errno == errno.EBADF
+                assert error.args == (errno.EBADF, "this MessageSocket is closed")
             assert other.recv(100) == b"\0\0\0\5other"
         assert server.recv(10) == b""
     for call in (waiting.recv, lambda: waiting.send(b"")):
-        with pytest.raises(OSError, match="closed") as caught:
+        with pytest.raises(OSError, match=r"\] this MessageSocket is closed$") as caught:
             call()
         assert caught.value.errno == errno.EBADF
     assert waiting.pending()
@@ -514,6 +516,17 @@ def test_leaving_by_an_exception_wakes_a_thread_that_sends_and_does_not_wait(
         if in_thread:
             sending.result()  # it had begun
         assert (sender.unsent, client.fileno()) == (0, -1)
+
+
+def test_leaving_by_an_exception_tries_once_to_send_the_rest() -> None:
+    client, server = unix_pair()
+    client.settimeout(0)
+    with server:
+        busy = ScriptedSends.around(client, 3, BlockingIOError(), BlockingIOError())
+        with pytest.raises(ZeroDivisionError), MessageSocket(busy) as sender:
+            sender.send(b"hello")
+            raise ZeroDivisionError
+        assert (server.recv(100), server.recv(100)) == (b"\0\0\0", b"")
 
 
 def test_close_raises_if_it_could_not_send_the_rest_and_the_peer_sees_a_reset(

@@ -188,7 +188,7 @@ def test_send_many_keeps_to_its_timeout_even_if_there_is_room() -> None:
     client.settimeout(None)
     with server, server.makefile("rb") as file, MessageSocket(client) as sender:
         reading = Task(file.read)
-        with pytest.raises(TimeoutError):
+        with pytest.raises(TimeoutError, match=r"^timed out: the peer takes no more bytes$"):
             sender.send_many(messages(), timeout=0.02)
         sender.flush()
         assert sender.unsent == 0
