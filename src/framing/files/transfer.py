@@ -384,9 +384,9 @@ def _take_head(
     """
     turn = channel.receiving
     turn.is_moving = True  # bytes that change places must not get lost
-    heads = decoder.switch(_HeadFramer(framer))
-    turn.is_moving = False
     try:
+        heads = decoder.switch(_HeadFramer(framer))
+        turn.is_moving = False
         while True:
             offset = decoder.offset + decoder.rest
             if heads.decode():
