@@ -224,3 +224,39 @@ def stops(thread: int | None, looks: int = 20) -> Callable[[], bool]:
         return len(places) > looks and len(set(places[-looks:])) == 1
 
     return has_stopped
+
+
+class Interrupted(BaseException):
+    """What a handler raises here, as ``KeyboardInterrupt`` comes from the handler of SIGINT."""
+
+
+def interrupted(call: Callable[[], Any], at: int, *, after_c: bool = False) -> bool:
+    """Call with an interrupt before the *at*-th line of the library; return whether it came.
+
+    But for the lines of two functions, of which some are never interrupted by a real handler.
+    With *after_c*, it comes behind a function of C that the library has called, as real ones may.
+    """
+    places = 0
+    begin: Any = sys.setprofile if after_c else sys.settrace
+    before: Any = sys.getprofile() if after_c else sys.gettrace()
+
+    def trace(frame: Any, event: str, _: object) -> Any:
+        nonlocal places
+        code = frame.f_code
+        if not code.co_filename.startswith(LIBRARY) or code.co_name in {"run", "write_new_file"}:
+            return None
+        if event == ("c_return" if after_c else "line"):
+            places += 1
+            if places == at:
+                begin(None)
+                raise Interrupted
+        return trace
+
+    begin(trace)
+    try:
+        call()
+    except Interrupted:
+        pass
+    finally:
+        begin(before)
+    return places >= at  # Python ignores it in a generator that is thrown away

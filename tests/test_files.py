@@ -34,7 +34,18 @@ from framing import DecodeError, HeaderBodyFramer, HeaderMessage, LineFramer, Me
 from framing.files import new_file, recv_file, send_file
 
 from .fakes import WrappedSocket, made_of
-from .pairs import MIB, Pair, Task, fill, raising, tcp_pair, tls_pair, unix_pair, wrapped_pair
+from .pairs import (
+    MIB,
+    Pair,
+    Task,
+    fill,
+    interrupted,
+    raising,
+    tcp_pair,
+    tls_pair,
+    unix_pair,
+    wrapped_pair,
+)
 
 Messages = MessageSocket[HeaderMessage]
 Connection = socket.socket | Messages
@@ -672,6 +683,26 @@ def test_signals_leave_all_or_nothing(make_pair: Any, over: Over, inbox: Path) -
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert outcomes == {0, 1}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.usefixtures("without_collection")
+def test_an_interruption_at_any_line_leaves_all_or_nothing(over: Over, inbox: Path) -> None:
+    """And what follows is received, or refused."""
+    for at in itertools.count(1, 5):
+        here, there = unix_pair()
+        with here, there:
+            link = Link(here, there, over(there), inbox)
+            here.sendall(wire() + AFTER)
+            came = interrupted(link.file, at)
+            assert link.stored in ({}, {"f": b"hello"}), at
+            (inbox / "f").unlink(missing_ok=True)
+            with suppress(ConnectionError):
+                message = recv(link.conn)
+                assert (recv(link.conn) if message.body == b"hello" else message) == MESSAGE, at
+        if not came:
+            break
+    assert at > 100
 
 
 # What goes wrong while it is sent

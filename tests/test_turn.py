@@ -35,8 +35,8 @@ from framing import (
 from .conditions import needs, not_on_pypy
 from .fakes import ScriptedSocket
 from .pairs import (
-    LIBRARY,
     MIB,
+    Interrupted,
     Pair,
     Task,
     by_recv,
@@ -44,6 +44,7 @@ from .pairs import (
     every_pair,
     everything,
     fill,
+    interrupted,
     is_in_library,
     raising,
     receive_exactly,
@@ -174,10 +175,6 @@ def marked(test: Any) -> Any:
     return test
 
 
-class Interrupted(BaseException):
-    """What a handler raises here, as ``KeyboardInterrupt`` comes from the handler of SIGINT."""
-
-
 @contextmanager
 def handling(handler: Callable[..., object]) -> Iterator[None]:
     previous = signal.signal(signal.SIGALRM, handler)
@@ -249,6 +246,14 @@ def by_iteration(sock: socket.socket, framer: Any) -> Callable[[], Any]:
     return lambda: next(iter(messages))
 
 
+def by_composition(sock: socket.socket, framer: Any) -> Callable[[], Any]:
+    class Stream:
+        recv, sendall = sock.recv, sock.sendall
+
+    stream: Any = Stream()
+    return partial(recv_msg, stream, framer)
+
+
 def by_recv_into(sock: socket.socket, framer: Any) -> Callable[[], Any]:
     messages, buffer = MessageSocket(sock, framer), bytearray(100)
     return lambda: bytes(buffer[: messages.recv_into(buffer)])
@@ -262,6 +267,7 @@ def by_recv_into(sock: socket.socket, framer: Any) -> Callable[[], Any]:
         (by_recv_msg, LengthPrefixFramer(), None),
         (by_recv_msg, LengthPrefixFramer(), 60),
         (by_recv_msg, DelimiterFramer(b"\r\n"), None),
+        (by_composition, LengthPrefixFramer(), None),
         (by_recv, LengthPrefixFramer(), None),
         (by_recv, LengthPrefixFramer(), 60),
         (by_recv_with_a_timeout, DelimiterFramer(b"\r\n"), None),
@@ -445,34 +451,6 @@ def test_in_a_storm_of_signals_no_message_sent_is_wrong(
     assert_in_order(received, LARGE_AND_SMALL)
 
 
-def interrupted(call: Callable[[], Any], at: int) -> bool:
-    """Call with an interrupt before the *at*-th line of the library; return whether it came.
-
-    But for the lines of Turn.run, of which some are never interrupted by a real handler.
-    """
-    lines, before = 0, sys.gettrace()
-
-    def trace(frame: Any, event: str, _: object) -> Any:
-        nonlocal lines
-        if not frame.f_code.co_filename.startswith(LIBRARY) or frame.f_code.co_name == "run":
-            return None
-        if event == "line":
-            lines += 1
-            if lines == at:
-                sys.settrace(None)
-                raise Interrupted
-        return trace
-
-    sys.settrace(trace)
-    try:
-        call()
-    except Interrupted:
-        pass
-    finally:
-        sys.settrace(before)
-    return lines >= at  # Python ignores it in a generator that is thrown away
-
-
 WORDS = [b"%d" % number * 3 for number in range(10)]
 REFUSALS = ConnectionError, ValueError, OSError, io.UnsupportedOperation
 at_each_line = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -527,6 +505,32 @@ def test_an_interrupted_send_many_sends_what_it_took_or_refuses_to_go_on() -> No
         if not came:
             break
     assert at > 100
+
+
+@at_each_line
+@pytest.mark.usefixtures("without_collection")
+@pytest.mark.parametrize("way", ["send_msg", "send"])
+def test_an_interrupted_send_is_followed_by_whole_messages_or_refuses_to_go_on(way: str) -> None:
+    messages = [b"%d:" % number + bytes(7000) for number in range(3)]
+    for at in itertools.count(1):
+        here, there = unix_pair()
+        here.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # so they go out in pieces
+        if way == "send":
+            here.settimeout(None)
+        with here, there:
+            send = MessageSocket(here).send if way == "send" else partial(send_msg, here)
+            received: list[bytes] = []
+            receiving = Task(receive_all, MessageSocket(there), received)
+            came = interrupted(partial(send, messages[0]), at, after_c=True)
+            with suppress(ConnectionError):
+                for message in messages[1:]:
+                    send(message)
+            here.shutdown(socket.SHUT_WR)
+            receiving.result()
+            assert_in_order(received, messages)
+        if not came:
+            break
+    assert at > 10
 
 
 @marked
