@@ -122,6 +122,13 @@ def small_buffers(pair: Pair) -> Pair:
     return pair
 
 
+def smallest_buffer() -> Pair:
+    """Return a pair on which messages of a few thousand bytes go out in pieces."""
+    client, server = unix_pair()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # it gets the least there is
+    return client, server
+
+
 def everything(receive: Callable[[], Any], *, but: tuple[type[Exception], ...]) -> list[Any]:
     """Return all that *receive* gives until the end, trying again after the errors in *but*."""
     received = []

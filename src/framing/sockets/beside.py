@@ -93,13 +93,11 @@ class Beside:
         try:
             return function(decoder)
         finally:
-            self._settle(decoder, is_over=decoder.rest > 0 or decoder.is_idle)
+            self._settle(decoder, is_over=decoder.rest > 0)
 
-    def keep(self, framer: Framer[Any], data: bytes, *, ended: bool = False) -> None:
-        """Keep *data*, the first bytes of a message in the format of *framer*, or the end."""
-        decoder = self._decoder_for(framer).feed(data)
-        if ended:
-            decoder.feed_eof()
+    def keep(self, framer: Framer[Any], data: bytes) -> None:
+        """Keep *data*, the first bytes of a message in the format of *framer*."""
+        self._decoder_for(framer).feed(data)
         self.is_inside = True
 
     def _decoder_for(self, framer: Framer[M]) -> Decoder[M]:
@@ -136,14 +134,14 @@ class Beside:
 
     def disown(self, offset: int) -> None:
         """Let the functions use the stream again, whose next message starts at *offset*."""
-        self.offset, self.is_inside = offset, False
+        self.offset = offset
         for turn in (self.receiving, self.sending):
             turn.refusal = None
             turn.give()
 
     def _settle(self, decoder: Decoder[Any], *, is_over: bool) -> None:
         """Note whether a message is over, and keep the decoder only if something is in it."""
-        self.is_inside = not is_over
+        self.is_inside = not (is_over or decoder.is_idle)
         if decoder.is_idle:
             self.decoder, self.offset = None, decoder.offset
 

@@ -198,7 +198,7 @@ def recv_msg(sock: Stream, framer: Framer[Any] = _DEFAULT) -> Any:  # noqa: C901
             if len(payload) == size:
                 state.offset += 4 + size
             else:
-                state.keep(framer, prefix + payload, ended=not prefix)
+                state.keep(framer, prefix + payload)
                 size = -1
     except IndexError:  # another call has the turn, or none will
         return _run(turn, sock, state.receive, framer)
