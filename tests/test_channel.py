@@ -101,7 +101,10 @@ def test_a_send_that_runs_out_of_time_keeps_the_rest(
         sender.send(large, timeout=0.05)
         assert 0 < sender.unsent <= 4 + len(large)
         for timeout in (0, 0.01):
-            for call in (partial(sender.send, b"next"), sender.flush):
+            for call in (
+                *(partial(sender.send, b"next"), partial(sender.send_exactly, b"next")),
+                sender.flush,
+            ):
                 with pytest.raises(TimeoutError, match="timed out"):
                     call(timeout=timeout)
         receiving = Task(lambda: [receiver.recv(), receiver.recv()])

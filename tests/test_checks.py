@@ -72,7 +72,7 @@ def test_something_else_than_a_socket_is_refused(call: Callable[[Any], Any], thi
         ),
         (lambda _: WRAP(SimpleNamespace(recv=1, sendall=1)), r"\w: use send_msg and .*sendall$"),
         (lambda _: WRAP(SimpleNamespace(recv=1)), "not SimpleNamespace$"),
-        (lambda _: RECV(io.StringIO()), r"its \.buffer"),
+        (lambda _: RECV(io.StringIO()), r"file, not StringIO, which is for text: use its \.buffer"),
         (lambda _: RECV(5), "a socket or a binary file, not int"),
         *(
             (lambda _, use=use: use(type("StreamReader", (), {"read": 1})()), r"r: use .* asyncio$")
