@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from ssl import SSLContext
 
-# How many clients the system keeps waiting; as many as it takes by default.
-BACKLOG = 128
-
 
 def open_listener(address: tuple[str, int] | str) -> tuple[socket.socket, Callable[[], object]]:
     """Return a socket that listens, and what to call before you close it.
@@ -40,7 +37,7 @@ def open_listener(address: tuple[str, int] | str) -> tuple[socket.socket, Callab
         return sock, partial(_remove, address, os.lstat(address)) if is_file else bool
     host, port = address[:2]
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=BACKLOG), bool
+    return socket.create_server((host, port), family=family), bool
 
 
 def check_is_for_servers(context: SSLContext | None) -> None:
@@ -55,7 +52,7 @@ def _open_at_path(path: str) -> socket.socket:
         if _is_stale(path):
             os.unlink(path)
         sock.bind(path)
-        sock.listen(BACKLOG)
+        sock.listen()
     except OSError as error:
         sock.close()
         error.filename = path
