@@ -13,11 +13,32 @@ from typing import Any
 
 import pytest
 
-from framing import EncodeError, LengthPrefixFramer, LineFramer, MessageSocket, recv_msg, send_msg
+from framing import (
+    Buffer,
+    EncodeError,
+    Framer,
+    LengthPrefixFramer,
+    LineFramer,
+    MessageSocket,
+    ReadExactly,
+    Steps,
+    recv_msg,
+    send_msg,
+)
 
 from .fakes import MisbehavingSocket, ScriptedSends
 from .netstring import NetstringFramer
-from .pairs import MIB, Pair, Task, everything, retried, small_buffers, unix_pair
+from .pairs import (
+    MIB,
+    Pair,
+    Task,
+    everything,
+    receive_exactly,
+    retried,
+    small_buffers,
+    smallest_buffer,
+    unix_pair,
+)
 from .strategies import Format, every_format, samples
 
 
@@ -108,6 +129,28 @@ def test_data_outside_the_format_is_sent_exactly(pair: Pair) -> None:
     assert server.recv_exactly(100_000) == bytes(range(250)) * 400
 
 
+class RawFramer(Framer[Buffer]):
+    """Sends any buffer as it is."""
+
+    def __init__(self) -> None:
+        super().__init__(max_size=MIB)
+
+    def encode_parts(self, message: Buffer) -> list[Buffer]:
+        return [message]
+
+    def read_message(self) -> Steps[Buffer]:
+        return (yield ReadExactly(1))
+
+
+def test_a_part_of_items_that_goes_out_in_pieces_is_sent_whole() -> None:
+    client, server = smallest_buffer()
+    client.settimeout(None)
+    with server, MessageSocket(client, RawFramer()) as messages:
+        receiving = Task(receive_exactly, server, 9000)
+        messages.send(memoryview(bytes(9000)).cast("Q"))
+        receiving.result()
+
+
 # send_many
 
 
@@ -150,8 +193,9 @@ def test_send_many_sends_what_came_before_an_error(format: Format[Any]) -> None:
         assert list(server) == list(map(format.received, messages)) * 2
 
 
-def test_send_many_keeps_the_rest_whatever_is_raised() -> None:
-    client, server = scripted(3, BlockingIOError())
+@pytest.mark.parametrize("interruption", [BlockingIOError, ssl.SSLWantWriteError])
+def test_send_many_keeps_the_rest_whatever_is_raised(interruption: type[OSError]) -> None:
+    client, server = scripted(3, interruption())
     messages = MessageSocket(client, LengthPrefixFramer("!B", max_size=9))
     with server, messages:
         with pytest.raises(EncodeError):  # and not the BlockingIOError: the rest is kept

@@ -257,6 +257,10 @@ def by_composition(sock: socket.socket, framer: Any) -> Callable[[], Any]:
     return partial(recv_msg, stream, framer)
 
 
+def by_file(sock: socket.socket, framer: Any) -> Callable[[], Any]:
+    return partial(recv_msg, sock.makefile("rb"), framer)
+
+
 def by_recv_into(sock: socket.socket, framer: Any) -> Callable[[], Any]:
     messages, buffer = MessageSocket(sock, framer), bytearray(100)
     return lambda: bytes(buffer[: messages.recv_into(buffer)])
@@ -271,6 +275,7 @@ def by_recv_into(sock: socket.socket, framer: Any) -> Callable[[], Any]:
         (by_recv_msg, LengthPrefixFramer(), 60),
         (by_recv_msg, DelimiterFramer(b"\r\n"), None),
         (by_composition, LengthPrefixFramer(), None),
+        (by_file, LengthPrefixFramer(), None),
         (by_recv, LengthPrefixFramer(), None),
         (by_recv, LengthPrefixFramer(), 60),
         (by_recv_with_a_timeout, DelimiterFramer(b"\r\n"), None),
