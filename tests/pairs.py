@@ -237,10 +237,13 @@ class Interrupted(BaseException):
     """What a handler raises here, as ``KeyboardInterrupt`` comes from the handler of SIGINT."""
 
 
+UNINTERRUPTED = {"run", "_read", "write_new_file"}
+
+
 def interrupted(call: Callable[[], Any], at: int, *, after_c: bool = False) -> bool:
     """Call with an interrupt before the *at*-th line of the library; return whether it came.
 
-    But for the lines of two functions, of which some are never interrupted by a real handler.
+    But for the lines of UNINTERRUPTED, of which some are never interrupted by a real handler.
     With *after_c*, it comes behind a function of C that the library has called, as real ones may.
     """
     places = 0
@@ -250,7 +253,7 @@ def interrupted(call: Callable[[], Any], at: int, *, after_c: bool = False) -> b
     def trace(frame: Any, event: str, _: object) -> Any:
         nonlocal places
         code = frame.f_code
-        if not code.co_filename.startswith(LIBRARY) or code.co_name in {"run", "write_new_file"}:
+        if not code.co_filename.startswith(LIBRARY) or code.co_name in UNINTERRUPTED:
             return None
         if event == ("c_return" if after_c else "line"):
             places += 1

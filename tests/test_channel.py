@@ -124,11 +124,17 @@ def test_waiting_for_another_thread_counts(pair: Pair) -> None:
     assert not client.pending()
     client.sock.setblocking(False)
     for call in (client.recv, client.flush):
-        with pytest.raises(BlockingIOError):
+        with pytest.raises(
+            BlockingIOError, match=rf"^\[Errno {errno.EWOULDBLOCK}\] another thread"
+        ):
             call()
     client.sock.settimeout(60)
     server.send(b"answer")
     assert receiving.result() == b"answer"
+    client.sock.settimeout(0.01)
+    with pytest.raises(TimeoutError, match="another thread is using"):
+        client.detach()
+    client.sock.settimeout(60)
     assert len(server.recv()) == MIB
     sending.result()
 
