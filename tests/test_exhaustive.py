@@ -24,6 +24,7 @@ import pytest
 from framing import Framer, FramingError
 
 from .authors import AnyOfFramer
+from .fuzz.decoders import few_bytes_are_many
 from .outcomes import (
     READERS,
     Reader,
@@ -115,13 +116,23 @@ def check(
 
 @every_format
 def test_every_cut_of_every_stream_gives_what_the_format_says(format: Format[Any]) -> None:
+    try_every_cut(format, SHORTER)
+
+
+@every_format
+def test_so_it_does_when_few_bytes_are_handled_as_thousands_are(format: Format[Any]) -> None:
+    with few_bytes_are_many(1):
+        try_every_cut(format, SHORTER + 1)
+
+
+def try_every_cut(format: Format[Any], shorter: int) -> None:
     count = 0
     specification, plain = specification_of(format.framer), without_fast_path(format.framer)
-    for number, (length, stream) in enumerate(streams(format, SHORTER)):
+    for number, (length, stream) in enumerate(streams(format, shorter)):
         now = expected(specification, stream, end=False)
         end = expected(specification, stream, end=True) if now.error is None else now
         ways = all_cuts(specification, stream)
-        is_longest = SHORTER and length == longest(format, SHORTER)
+        is_longest = shorter and length == longest(format, shorter)
         texts = set()
         for turn, reading in enumerate(READINGS):
             framer = plain if reading == WITHOUT_THE_FAST_PATH else format.framer

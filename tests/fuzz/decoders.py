@@ -28,11 +28,6 @@ from ..strategies import FORMATS
 # The corpus goes by their places: if one is not added at the end, change the inputs, too.
 FRAMERS: list[Framer[Any]] = [each.framer for each in FORMATS]
 MOST_CUTS = 7
-FEW_BYTES: list[tuple[Any, dict[str, Any]]] = [
-    (decoder, {"_FIRST_WINDOW": 4, "_WINDOW": 16, "_READ_AHEAD": 8, "LARGE": 32}),
-    (buffer, {"LARGE": 32, "_LONG": 4}),
-    (blocks, {"_LONG_LINE": 4}),
-]
 
 
 class Input(NamedTuple):
@@ -72,8 +67,15 @@ def check(data: bytes) -> None:
 
 
 @contextmanager
-def few_bytes_are_many() -> Iterator[None]:
+def few_bytes_are_many(least: int = 4) -> Iterator[None]:
+    """Let a decoder handle *least* bytes, and a few times as many, as thousands."""
+    window = {"_FIRST_WINDOW": least, "_WINDOW": 3 * least, "_READ_AHEAD": 2 * least}
+    numbers: list[tuple[Any, dict[str, Any]]] = [
+        (decoder, {**window, "LARGE": 3 * least}),
+        (buffer, {"LARGE": 3 * least, "_LONG": least}),
+        (blocks, {"_LONG_LINE": least}),
+    ]
     with ExitStack() as stack:
-        for module, numbers in FEW_BYTES:
-            stack.enter_context(mock.patch.multiple(module, **numbers))
+        for module, each in numbers:
+            stack.enter_context(mock.patch.multiple(module, **each))
         yield
