@@ -19,6 +19,7 @@ from framing import (
     EncodeError,
     Framer,
     HeaderBodyFramer,
+    HeaderMessage,
     IncompleteMessageError,
     LengthPrefixFramer,
     StructFramer,
@@ -154,6 +155,37 @@ def test_a_large_message_that_was_not_taken_is_taken_back_whole() -> None:
         decoder.feed(chunk).bytes_needed  # noqa: B018  # which decodes
     assert decoder.bytes_needed == 0
     assert decoder.unread() == wire
+
+
+HEADERS = HeaderBodyFramer()
+# A header so long that the decoder keeps it aside while it waits for the body.
+LONG = HEADERS.encode(HeaderMessage({"pad": "x" * 6000}, b"long"))
+NEXT = HEADERS.encode(HeaderMessage({"id": 2}, b"next"))
+
+
+def test_a_message_that_came_in_parts_is_neither_taken_back_nor_read_again() -> None:
+    for size in (*range(0, len(LONG), 50), *range(len(LONG) - 20, len(LONG))):
+        for switches in (False, True):
+            decoder = HEADERS.decoder().feed(LONG[:size])
+            assert decoder.next_message() is None
+            message = decoder.feed(LONG[size:] + NEXT).next_message()
+            assert message is not None
+            assert message.body == b"long"
+            if switches:
+                message = decoder.switch(HeaderBodyFramer(max_size=100)).next_message()
+                assert message is not None
+                assert message.body == b"next"
+            else:
+                assert decoder.unread() == NEXT
+
+
+def test_a_decoder_is_idle_behind_a_body_that_was_received_elsewhere() -> None:
+    decoder = HEADERS.decoder()
+    decoder.expect_body(5, 0)
+    decoder.skip(4)
+    assert not decoder.is_idle
+    decoder.skip(1)
+    assert decoder.is_idle
 
 
 # Memory
