@@ -133,8 +133,10 @@ class Server:
         try:
             self._places.get(timeout=self.socket.gettimeout())
             self._start_client()
-        except (Empty, TimeoutError, ConnectionError):
-            pass  # the server is full, or no client came, or it has disconnected
+        except (Empty, TimeoutError, BlockingIOError, ConnectionError):
+            # The server is full, or no client came (PyPy says so in its own way if a signal did),
+            # or it has disconnected.
+            pass
         except (OSError, RuntimeError) as error:  # the system has no more descriptors or threads
             _log.warning("no client can be accepted for %s s: %s", _PAUSE, error)
             sleep(_PAUSE)
