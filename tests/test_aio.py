@@ -45,9 +45,12 @@ def on_every_loop(test: Test) -> Callable[..., None]:
 
     def call(loop_of: str, **fixtures: Any) -> None:
         with closing(pytest.importorskip(loop_of).new_event_loop()) as loop:
+            failed: list[object] = []
+            loop.set_exception_handler(lambda _, context: failed.append(context))
             loop.run_until_complete(asyncio.wait_for(test(**fixtures), BOUND))
             loop.run_until_complete(turns(5))  # in which closed connections hear of it
             loop.run_until_complete(loop.shutdown_default_executor())
+            assert failed == []  # neither a callback nor a task that nobody waits for
 
     names = ["loop_of", *inspect.signature(test).parameters]
     parameters = [inspect.Parameter(each, inspect.Parameter.KEYWORD_ONLY) for each in names]
@@ -184,8 +187,11 @@ async def test_a_server_on_ipv6_has_a_host_and_a_port() -> None:
         pytest.skip("this machine has no IPv6 address")
     async with server, await aio.connect(server.address) as conn:
         assert (server.address[0], len(server.address)) == ("::1", 2)
-        await conn.send(b"hello")
-        assert await conn.recv() == b"hello"
+        address: Any = (*server.address, 0, 0)  # as getpeername() returns it
+        async with await aio.connect(address) as other:
+            for each in (conn, other):
+                await each.send(b"hello")
+                assert await each.recv() == b"hello"
 
 
 @pytest.mark.parametrize("is_late", [False, True])
