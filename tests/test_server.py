@@ -203,11 +203,11 @@ def test_clients_are_served_at_once_with_slow_and_hostile_ones_among_them(count:
 
 def test_a_client_waits_until_there_is_a_place_for_it() -> None:
     steps: list[str] = []
-    kept: weakref.WeakSet[MessageSocket[bytes]] = weakref.WeakSet()
+    kept: weakref.WeakSet[object] = weakref.WeakSet()
 
     def handle(conn: MessageSocket[bytes]) -> None:
         assert threading.current_thread().daemon
-        kept.add(conn)
+        kept.update((conn, conn.sock))
         steps.append("begin")
         echo(conn)
         steps.append("end")
@@ -339,6 +339,23 @@ def test_leaving_the_block_wakes_the_handlers_with_an_error(
     assert "closed" in logged(log, logging.INFO)
     with client:
         assert list(client) == []
+
+
+def test_a_connection_that_the_handler_has_closed_does_not_keep_the_server_from_closing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(framing.server, "_JOIN_TIME", 0.01)
+    is_over = threading.Event()
+
+    def handle(conn: MessageSocket[bytes]) -> None:
+        conn.close()
+        is_over.wait(BOUND)
+
+    with running(serve(handle, ANY_PORT)) as server:
+        with connect(server.address, timeout=BOUND) as client:
+            assert list(client) == []
+        server.server_close()
+        is_over.set()
 
 
 @needs_signals
@@ -539,7 +556,7 @@ async def coroutine_function(conn: object) -> None:
         (lambda: serve(ANY_PORT, echo), TypeError, "a function for the clients"),  # type: ignore[call-overload]
         (lambda: serve(echo, 9000), TypeError, "a host and a port"),  # type: ignore[call-overload]
         (lambda: serve(echo, ANY_PORT, LineFramer), TypeError, r"LineFramer\(\)"),  # type: ignore[call-overload]
-        (lambda: serve(coroutine_function, ANY_PORT), TypeError, r"framing\.aio\.serve"),
+        (lambda: serve(coroutine_function, ANY_PORT), TypeError, r"framing\.aio\.serve\)$"),
         (
             lambda: serve(echo, ANY_PORT, ssl=ssl.create_default_context()),
             ValueError,
