@@ -146,15 +146,6 @@ def test_a_chat_survives_a_line_in_another_encoding_and_timeouts(way: str, pair:
             receive()
 
 
-def test_an_iteration_begins_with_what_is_ready(plain_pair: Pair) -> None:
-    client, server = plain_pair
-    server.settimeout(None)
-    client.sendall(b"\0\0\0\1a\0\0\0\1b")
-    conn = MessageSocket(server)
-    assert conn.recv() == b"a"
-    assert Task(next, iter(conn)).result() == b"b"
-
-
 def test_bytes_received_distinguishes_a_slow_peer_from_a_silent_one(plain_pair: Pair) -> None:
     client, server = plain_pair
     conn = MessageSocket(server)
