@@ -37,7 +37,7 @@ from framing import (
     send_msg,
 )
 
-from .conditions import not_on_pypy
+from .conditions import needs, not_on_pypy
 from .fakes import INTERRUPTIONS, ScriptedSocket, made_of
 from .pairs import (
     MIB,
@@ -228,6 +228,7 @@ def test_behind_a_message_that_is_skipped_another_format_may_follow(pair: Pair) 
     assert recv_msg(server, framer=LineFramer()) == "a line"
 
 
+@needs("sendmsg", "otherwise sendall sends, which does not say how much went out")
 def test_a_send_that_times_out_before_the_first_byte_can_be_tried_again(plain_pair: Pair) -> None:
     client, server = plain_pair
     client.setblocking(False)

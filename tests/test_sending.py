@@ -26,6 +26,7 @@ from framing import (
     send_msg,
 )
 
+from .conditions import needs
 from .fakes import MisbehavingSocket, ScriptedSends
 from .netstring import NetstringFramer
 from .pairs import (
@@ -281,6 +282,7 @@ def test_a_batch_that_waits_for_its_turn_in_vain_is_kept(plain_pair: Pair) -> No
     assert conn.unsent == 0
 
 
+@needs("sendmsg", "otherwise the parts of a message are joined")
 def test_neither_a_large_message_nor_many_are_copied_as_a_whole() -> None:
     large = bytes(8 * MIB)
     client, server = map(MessageSocket, unix_pair())
