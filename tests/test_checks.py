@@ -57,7 +57,10 @@ def test_something_else_than_a_socket_is_refused(call: Callable[[Any], Any], thi
 @pytest.mark.parametrize(
     ("call", "advice"),
     [
-        (lambda sock: RECV(sock, 1024), "needs no size: leave out 1024"),
+        (
+            lambda sock: RECV(sock, 1024),
+            r"no size: leave out 1024 \(the second .* is the format\)$",
+        ),
         (lambda sock: WRAP(sock).recv(1024), "needs no size: leave out 1024"),
         (lambda sock: SEND(b"hi", sock), "the socket comes first"),
         (lambda sock: SEND(sock, {"a": 1}), "JsonFramer"),
@@ -75,8 +78,12 @@ def test_something_else_than_a_socket_is_refused(call: Callable[[Any], Any], thi
         (lambda _: RECV(io.StringIO()), r"file, not StringIO, which is for text: use its \.buffer"),
         (lambda _: RECV(5), "a socket or a binary file, not int"),
         *(
-            (lambda _, use=use: use(type("StreamReader", (), {"read": 1})()), r"r: use .* asyncio$")
+            (
+                lambda _, use=use, kind=kind: use(type(kind, (), {"read": 1})()),
+                r"r: use .* asyncio$",
+            )
             for use in (WRAP, RECV)
+            for kind in ("StreamReader", "StreamWriter")
         ),
     ],
 )
