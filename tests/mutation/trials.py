@@ -30,7 +30,7 @@ from .mutants import ROOT, SOURCE, Mutant, Package, path_of
 
 SLOWER = 10  # times what a test took, and it counts as caught,
 AT_LEAST = 5  # but not before so many seconds
-MOST = 60  # seconds of tests for a mutant
+MOST = 15  # seconds of tests for a mutant
 MEMORY = 4 * 1024**3
 SURVIVED, CAUGHT, ANEW = 0, 1, 2  # how a process ends
 Line = tuple[str, int]
