@@ -14,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache, partial
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -224,10 +225,15 @@ def is_in_library(frame: FrameType | None) -> bool:
 def stops(thread: int | None, looks: int = 20) -> Callable[[], bool]:
     """Return what to ask until *thread* stands still in the library: most likely, it waits."""
     places: list[object] = []
+    number = next((each.native_id for each in threading.enumerate() if each.ident == thread), 0)
+    state = Path(f"/proc/self/task/{number}/stat")
 
     def has_stopped() -> bool:
         frame = sys._current_frames().get(thread or 0)
-        places.append((frame.f_code, frame.f_lasti) if frame and is_in_library(frame) else object())
+        # On a busy machine, it may stand still and be ready to run; on Linux, that can be seen.
+        sleeps = not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "S"
+        is_here = frame and sleeps and is_in_library(frame)
+        places.append((frame.f_code, frame.f_lasti) if frame and is_here else object())
         return len(places) > looks and len(set(places[-looks:])) == 1
 
     return has_stopped
