@@ -177,6 +177,27 @@ def test_a_stream_that_stalls_and_ends_inside_recv_into_is_an_error(pair: Pair) 
         assert (caught.value.received, caught.value.expected) == (70_004, 100_004)
 
 
+@pytest.mark.parametrize("timeout", [None, 60])
+def test_the_offset_of_an_error_counts_all_bytes_before_its_message(
+    timeout: float | None, plain_pair: Pair
+) -> None:
+    client, server = plain_pair
+    server.settimeout(timeout)
+    receiver = MessageSocket(server, LengthPrefixFramer(max_size=100_000))
+    for size in (0, 1, 2, 300):
+        client.sendall(struct.pack("!I", size) + bytes(size))
+        assert receiver.recv() == bytes(size)
+    client.sendall(struct.pack("!I", 100_000) + bytes(50_000))
+    with pytest.raises(TimeoutError):
+        receiver.recv_into(bytearray(100_000), timeout=0.05)
+    client.sendall(bytes(50_000))
+    assert receiver.recv_into(bytearray(100_000)) == 100_000
+    client.sendall(b"\xff\xff\xff\xff")
+    with pytest.raises(MessageTooLargeError) as caught:
+        receiver.recv()
+    assert caught.value.offset == 5 * 4 + 303 + 100_000
+
+
 def test_recv_into_needs_lengths_and_a_buffer(plain_pair: Pair) -> None:
     class Upper(LengthPrefixFramer):
         def read_message(self) -> Steps[bytes]:
@@ -208,7 +229,7 @@ def test_exact_bytes_cut_short_stay_for_the_next_call(pair: Pair) -> None:
         receiver.recv_exactly(10, timeout=0.01)
     assert receiver.recv_exactly(1) == b"4"
     client.shutdown(socket.SHUT_WR)
-    with pytest.raises(IncompleteMessageError) as caught:
+    with pytest.raises(IncompleteMessageError, match=r"^the stream ended after 3 of 8 b") as caught:
         receiver.recv_exactly(8)
     assert (caught.value.received, caught.value.expected) == (3, 8)
     assert (receiver.recv_exactly(3), receiver.recv_exactly(0)) == (b"567", b"")
