@@ -163,7 +163,7 @@ def _check_cuts(framer: Framer[Any], data: bytes) -> None:
 
 def _check_truncation(framer: Framer[Any], messages: list[Any], wires: list[bytes]) -> None:
     data, ends = b"".join(wires), [0, *accumulate(map(len, wires))]
-    for size in {*ends, *_places(data)}:
+    for size in sorted({*ends, *_places(data)}):
         start = data[:size]
         decoder = framer.decoder().feed(start)
         taken = _items(decoder)
