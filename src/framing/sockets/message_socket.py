@@ -538,9 +538,12 @@ class MessageSocket(Generic[M]):
 
     def _hide_ready(self) -> None:
         """Let no other thread take a message, until some are made ready again."""
+        turn, decoder = self._receiving, self._decoder
         self._ready = _NOTHING
-        if isinstance(self._decoder.ready, _Shared):
-            self._decoder.ready = self._decoder.ready.close()
+        if isinstance(decoder.ready, _Shared):
+            was_moving, turn.is_moving = turn.is_moving, True  # messages must not get lost
+            decoder.ready = decoder.ready.close()
+            turn.is_moving = was_moving
 
     # The connection
 
