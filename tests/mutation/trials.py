@@ -7,6 +7,7 @@ much longer than it did.
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
@@ -252,17 +253,23 @@ def _work(work: Callable[[Connection], object], news: Connection) -> NoReturn:
         os._exit(1)
 
 
-def try_anew(mutant: Mutant | None, tests: list[Test]) -> bool:
-    """Run *tests* in a new process that imports the *mutant*, and return whether one fails."""
-    options = ["-x", "-q", "-n", "0", "-p", "no:cacheprovider", "-o", "faulthandler_timeout=60"]
+def failed_anew(mutant: Mutant | None, tests: list[Test]) -> set[str]:
+    """Run *tests* in a new process that imports the *mutant*, until one fails; return its name.
+
+    Without a mutant, all are run, and the names of all that fail are returned.
+    """
+    options = ["-q", "-n", "0", "-o", "faulthandler_timeout=60"]
     variables = dict(os.environ)
     with tempfile.TemporaryDirectory() as directory:
         if mutant:
             path = Path(directory, "source.py")
             path.write_text(mutant.source, "utf-8")
             variables["MUTANT"] = f"{mutant.module}={path}"
-            options += ["-p", "tests.mutation.imported"]
+            options += ["-x", "-p", "tests.mutation.imported"]
             options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
+        options += ["-o", f"cache_dir={directory}"]  # where pytest notes what has failed
         command = [sys.executable, "-m", "pytest", *options, *(each.item.nodeid for each in tests)]
         done = subprocess.run(command, check=False, cwd=ROOT, env=variables, capture_output=True)
-    return done.returncode != 0
+        notes = Path(directory, "v", "cache", "lastfailed")
+        failed = set(json.loads(notes.read_text("utf-8"))) if notes.exists() else set()
+    return failed | {"another one"} if done.returncode > 1 else failed
