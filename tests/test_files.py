@@ -33,6 +33,7 @@ import framing
 from framing import DecodeError, HeaderBodyFramer, HeaderMessage, LineFramer, MessageSocket
 from framing.files import new_file, recv_file, send_file
 
+from .conditions import not_on_pypy
 from .fakes import WrappedSocket, made_of
 from .pairs import (
     MIB,
@@ -667,6 +668,7 @@ class Interruption(BaseException):
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # closed all the same
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # which says so
 @pytest.mark.usefixtures("without_collection")
+@not_on_pypy("it can interrupt between taking a turn and noting that")
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="Windows has no interval timers")
 @pytest.mark.parametrize("make_pair", [unix_pair, wrapped_pair])
 def test_signals_leave_all_or_nothing(make_pair: Any, over: Over, inbox: Path) -> None:
