@@ -17,7 +17,7 @@ import framing
 from framing import HeaderBodyFramer, HeaderMessage, LineFramer, StructFramer, recv_msg, send_msg
 
 from .pairs import reset, wait_until
-from .programs import EXAMPLES, INTERRUPTED, TIMEOUT, Program
+from .programs import EXAMPLES, INTERRUPTED, TIMEOUT, UNMEASURED, Program
 
 pytestmark = pytest.mark.skipif(
     framing.__name__ != "framing", reason="the examples import the package by its own name"
@@ -44,7 +44,8 @@ def launch(folder: Path, name: str, *arguments: object, port: int = 0) -> Progra
         path = folder / f"{name.replace('/', '_')}_{port}.py"
         if not path.exists():  # another process may be reading it
             path.write_text(source, "utf-8")
-    return Program([sys.executable, "-W", "error", str(path), *map(str, arguments)], folder)
+    command = [sys.executable, "-W", "error", str(path), *map(str, arguments)]
+    return Program(command, folder, UNMEASURED)
 
 
 @pytest.fixture
