@@ -59,7 +59,7 @@ OTHER_COMMANDS = (
     "python -m http.server",
     "python -m pip install -e '.[bench]'",
     'python -m pip install -e ".[dev]"',
-    "python -m pip install -e '.[mutation]'",
+    'python -m pip install -e ".[dev,mutation]"',
     "python -m pip install -e '.[peers]'",
     "python -m pip install atheris",
     "python -m wire demo",
