@@ -456,9 +456,16 @@ def test_a_silent_client_may_take_its_time_while_no_other_waits(
         has_looked.set()
         return select(*arguments)
 
+    connected: list[Any] = []
+
+    def is_connected() -> bool:
+        with suppress(FileNotFoundError, ConnectionRefusedError):  # it does not listen yet
+            connected.append(framing.connect(path, parse_framer("header"), timeout=TIMEOUT))
+        return bool(connected)
+
     def send() -> None:
-        wait_until(lambda: os.path.exists(path))
-        with framing.connect(path, parse_framer("header"), timeout=TIMEOUT) as conn:
+        wait_until(is_connected)
+        with connected[0] as conn:
             assert has_looked.wait(TIMEOUT)
             send_file(conn, __file__, name="f")
 
