@@ -6,8 +6,8 @@
 
 Results are appended to ``mutants.jsonl`` (``--results``), and what it has is not tried again, but
 what survived is with ``--again``. Mutants that ``harmless.txt`` lists, with the reason, count as
-not caught and are not tried. In the end all others that survived are printed, and it fails if less
-than four in five were caught. (Of all mutants, it is more than nine in ten; a sample has its luck.)
+not caught and are not tried. In the end all others that survived are printed, and it fails if those
+are more than one in five. (Of all mutants, they are less than one in ten; a sample has its luck.)
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .trials import ANEW, SURVIVED, Test, Trials, failed_anew
 
 HARMLESS = Path(__file__).with_name("harmless.txt")
 FIGURES = Path(__file__).with_name("figures.txt")
-ENOUGH = 0.8  # of the mutants have to be caught
+MOST_LEFT = 0.2  # of the mutants may survive
 OTHER_PROGRAMS = ["language_server", "peers"]  # need more memory than a mutant may take
 
 
@@ -106,15 +106,15 @@ def try_all(trials: Trials, mutants: list[Mutant], results: Path, caught: dict[s
 
 
 def report(mutants: list[Mutant], caught: dict[str, bool]) -> None:
-    """Print what survived, and fail if that is too much."""
+    """Print what survived and is not known to be harmless, and fail if that is too much."""
     harmless = harmless_changes()
-    for mutant in mutants:
-        if not caught.get(mutant.name, False) and mutant.change not in harmless:
-            print(f"\nsurvived: {mutant.module}:{mutant.line}\n{mutant.diff}")
     good = sum(caught.get(each.name, False) for each in mutants)
+    left = [each for each in mutants if not caught.get(each.name) and each.change not in harmless]
+    for mutant in left:
+        print(f"\nsurvived: {mutant.module}:{mutant.line}\n{mutant.diff}")
     print(f"\n{good} caught of {len(mutants)}, {100 * good / len(mutants):.1f}%")
-    if good < ENOUGH * len(mutants):
-        raise SystemExit(f"{ENOUGH:.0%} were expected: write tests that fail on those above")
+    if len(left) > MOST_LEFT * len(mutants):
+        raise SystemExit(f"at most {MOST_LEFT:.0%} may survive: write tests that fail on those")
 
 
 def record(mutants: Iterable[Mutant], caught: dict[str, bool]) -> None:
