@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice
 from typing import Any
+from unittest import mock
 
 from framing import (
     DecodeError,
@@ -16,7 +17,10 @@ from framing import (
     FramingError,
     IncompleteMessageError,
     MessageTooLargeError,
+    buffer,
+    decoder,
 )
+from framing.formats import blocks
 
 from .authors import MarkedFramer
 
@@ -287,3 +291,21 @@ def _check_alone(framer: Framer[Any], stream: bytes, whole: Results) -> None:
             assert not isinstance(message, bytes) or getattr(framer, "final", "") == "emit"
         else:
             assert repr(framer.decode(wire)) == repr(message)
+
+
+# Of what a decoder does with many bytes
+
+
+@contextmanager
+def few_bytes_are_many(least: int = 4) -> Iterator[None]:
+    """Let a decoder handle *least* bytes, and a few times as many, as thousands."""
+    window = {"_FIRST_WINDOW": least, "_WINDOW": 3 * least, "_READ_AHEAD": 2 * least}
+    numbers: list[tuple[Any, dict[str, Any]]] = [
+        (decoder, {**window, "LARGE": 3 * least}),
+        (buffer, {"LARGE": 3 * least, "_LONG": least}),
+        (blocks, {"_LONG_LINE": least}),
+    ]
+    with ExitStack() as stack:
+        for module, each in numbers:
+            stack.enter_context(mock.patch.multiple(module, **each))
+        yield

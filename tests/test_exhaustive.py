@@ -24,13 +24,13 @@ import pytest
 from framing import Framer, FramingError
 
 from .authors import AnyOfFramer
-from .fuzz.decoders import few_bytes_are_many
 from .outcomes import (
     READERS,
     Reader,
     Results,
     by_iteration,
     cut,
+    few_bytes_are_many,
     take,
     take_some,
     without_fast_path,

@@ -453,20 +453,6 @@ def test_a_serial_port_that_is_silent_is_a_timeout_and_loses_nothing() -> None:
     assert recv_msg(port) == b"hello"
 
 
-def test_a_sink_needs_write_only() -> None:
-    class Sink:
-        def __init__(self) -> None:
-            self.written = b""
-
-        def write(self, data: memoryview) -> int:
-            self.written += data
-            return len(data)
-
-    sink: Any = Sink()
-    send_msg(sink, b"hello")
-    assert sink.written == b"\0\0\0\5hello"
-
-
 # What is kept beside a stream
 
 

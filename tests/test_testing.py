@@ -141,17 +141,11 @@ class DropsItsBeginning(Short):
         return (yield ReadExactly(size[0], last=True))
 
 
-class EndsTooEarly(Short):
+class EndsTooEarly(DropsItsBeginning):
     """Gives a message before its last byte has come, which it drops later."""
 
     def encode_parts(self, message: bytes) -> list[Buffer]:
-        return [*super().encode_parts(message), b"#"]
-
-    def read_message(self) -> Steps[bytes]:
-        size = yield ReadExactly(1)
-        if size == b"#":
-            yield Skip()
-        return (yield ReadExactly(size[0], last=True))
+        return [*Short.encode_parts(self, message), b"#"]
 
     def decode(self, data: Buffer) -> bytes:
         return super().decode(bytes(data)[:-1])

@@ -11,9 +11,9 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 
+from ..outcomes import few_bytes_are_many
 from ..pairs import Pair, tcp_pair, tls_pair
 from ..test_stateful import walk
-from .decoders import few_bytes_are_many
 
 PAIRS: list[Callable[[], Pair]] = [tcp_pair, tls_pair]
 TIMEOUTS = [0, 0.001]

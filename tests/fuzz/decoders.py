@@ -13,16 +13,13 @@ What must hold is in ``outcomes.check``, as for the contract.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import nullcontext
 from typing import Any, NamedTuple
-from unittest import mock
 
-from framing import Framer, buffer, decoder
-from framing.formats import blocks
+from framing import Framer
 
 from .. import outcomes
-from ..outcomes import READERS, Reader
+from ..outcomes import READERS, Reader, few_bytes_are_many
 from ..strategies import FORMATS
 
 # The corpus goes by their places: if one is not added at the end, change the inputs, too.
@@ -64,18 +61,3 @@ def check(data: bytes) -> None:
     framer, read, sizes, stream, few_are_many = take_apart(data)
     with few_bytes_are_many() if few_are_many else nullcontext():
         outcomes.check(framer, stream, outcomes.cut(stream, *sizes), read)
-
-
-@contextmanager
-def few_bytes_are_many(least: int = 4) -> Iterator[None]:
-    """Let a decoder handle *least* bytes, and a few times as many, as thousands."""
-    window = {"_FIRST_WINDOW": least, "_WINDOW": 3 * least, "_READ_AHEAD": 2 * least}
-    numbers: list[tuple[Any, dict[str, Any]]] = [
-        (decoder, {**window, "LARGE": 3 * least}),
-        (buffer, {"LARGE": 3 * least, "_LONG": least}),
-        (blocks, {"_LONG_LINE": least}),
-    ]
-    with ExitStack() as stack:
-        for module, each in numbers:
-            stack.enter_context(mock.patch.multiple(module, **each))
-        yield

@@ -137,7 +137,7 @@ def recorded() -> dict[str, str]:
 
 
 def is_recorded(module: str) -> bool:
-    return recorded().get(module, " ").split(" ")[1:2] == [digest(module)]
+    return recorded().get(module, "").split()[1:2] == [digest(module)]
 
 
 def digest(module: str) -> str:
