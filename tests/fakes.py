@@ -168,9 +168,15 @@ class ScriptedDatagramSocket:
         self.attempts = 0
         self.sent: list[tuple[bytes, Any]] = []
         self.options: list[tuple[int, int, Any]] = []
+        self.timeout: float | None = None
 
-    def gettimeout(self) -> None:
-        return None
+    def gettimeout(self) -> float | None:
+        return self.timeout
+
+    def settimeout(self, timeout: float | None) -> None:
+        self.timeout = timeout
+
+    def setblocking(self, _: bool) -> None: ...
 
     def getpeername(self) -> Any:
         if self.peer is None:

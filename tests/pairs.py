@@ -243,7 +243,7 @@ class Interrupted(BaseException):
     """What a handler raises here, as ``KeyboardInterrupt`` comes from the handler of SIGINT."""
 
 
-UNINTERRUPTED = {"run", "_read", "write_new_file"}
+UNINTERRUPTED = {"run", "write_new_file"}
 
 
 def interrupted(call: Callable[[], Any], at: int, *, after_c: bool = False) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import itertools
 import os
 import socket
 import struct
@@ -32,7 +33,7 @@ from framing import (
 )
 
 from .conditions import needs
-from .fakes import ScriptedDatagramSocket
+from .fakes import ScriptedDatagramSocket, made_of
 from .pairs import Task
 
 Sock = socket.socket
@@ -169,14 +170,22 @@ def test_the_family_is_that_of_the_address(bind: Any, family: Any, host: str) ->
         assert bool(sock.getsockname()[1]) == bool(bind)
 
 
-def test_a_host_of_both_families_is_ipv4_and_of_another_an_error(monkeypatch: Patch) -> None:
+def test_a_host_of_both_families_is_ipv4_and_of_another_an_error(
+    server: Sock, monkeypatch: Patch
+) -> None:
     with pytest.raises(socket.gaierror):
         open_datagram((IPV6, 0), family=AF_INET)
     ipv6 = (AF_INET6, socket.SOCK_DGRAM, 17, "", (IPV6, 0, 0, 0))
     ipv4 = (AF_INET, socket.SOCK_DGRAM, 17, "", (IPV4, 0))
+    other = (AF_INET, socket.SOCK_DGRAM, 17, "", ("127.0.0.2", 9))
+    sock = scripted(server, BLOCKED, (b"answer", (IPV4, 9)))
+    assert ask(sock, ("", 9)).address == (IPV4, 9)  # this machine
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: [ipv6, other, ipv4])
+    sock = scripted(server, BLOCKED, (b"answer", ("127.0.0.2", 9)))
+    assert ask(sock, ("localhost", 9)).address == ("127.0.0.2", 9)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: [ipv6, ipv4])
-    with open_datagram(("localhost", 0)) as server:
-        assert server.getsockname()[0] == IPV4
+    with open_datagram(("localhost", 0)) as sock:
+        assert sock.getsockname()[0] == IPV4
 
 
 @pytest.mark.skipif(not hasattr(socket, "SO_REUSEPORT"), reason="no SO_REUSEPORT")
@@ -292,6 +301,9 @@ def test_an_ipv6_host_may_name_its_interface() -> None:
     for address in ((f"fe80::1%{LO[0]}", 9), (f"fe80::1%{LO[0]}", 9, 0, 77)):
         send_datagram(sock, b"", address)
     assert sock.sent == [(b"", ("fe80::1", 9, 0, each)) for each in (LO[1], 77)]
+    sock = ScriptedDatagramSocket(family=AF_INET)
+    with pytest.raises(socket.gaierror):
+        send_datagram(sock, b"", (f"fe80::1%{LO[0]}", 9))
 
 
 # Errors, most of them about earlier datagrams
@@ -383,6 +395,16 @@ def test_late_errors_are_ignored_unless_the_socket_is_connected(name: str) -> No
     assert sock.attempts == 8
 
 
+def test_errors_are_ignored_on_request_whenever_they_come(server: Sock) -> None:
+    late = ConnectionRefusedError(errno.ECONNREFUSED, "about an earlier datagram")
+    answer = b"answer", (IPV4, 9)
+    sock = scripted(server, BLOCKED, late, answer, peer=answer[1])
+    assert ask(sock, None, ignore_refused=True) == answer
+    sock = scripted(server, late, BLOCKED, late, answer, peer=answer[1])
+    sock.settimeout(0.5)
+    assert recv_datagram(sock, ignore_refused=True) == answer
+
+
 @on_linux
 @pytest.mark.parametrize("passed", [20, BOUND])
 def test_errors_do_not_stretch_the_time(passed: int, server: Sock, monkeypatch: Patch) -> None:
@@ -455,16 +477,40 @@ def test_a_request_is_repeated_until_the_right_answer(
 def test_silence_is_a_timeout_after_the_retries(timeout: Any, server: Sock, client: Sock) -> None:
     client.settimeout(timeout)
     text = (
-        r"expected an answer from .*127\.0\.0\.1.* within 0\.01 s \(timeout\) of one of"
-        r" 3 requests \(1 \+ retries\), but none came; 0 other datagrams did"
+        r"expected an answer from .*127\.0\.0\.1.* within 0\.001 s \(timeout\) of one of"
+        r" 100 requests \(1 \+ retries\), but none came; 0 other datagrams did"
     )
     with pytest.raises(TimeoutError, match=text):
-        ask(client, server, timeout=0.01, retries=2)
+        ask(client, server, timeout=0.001, retries=99)
     assert client.gettimeout() == timeout
     server.setblocking(False)
-    assert [recv_datagram(server).data for _ in range(3)] == [b"request"] * 3
+    assert [recv_datagram(server).data for _ in range(100)] == [b"request"] * 100
     with pytest.raises(BlockingIOError):
         recv_datagram(server)
+
+
+def test_by_default_it_waits_a_second_four_times(client: Sock, monkeypatch: Patch) -> None:
+    hours = itertools.count(0, 3600)
+    monkeypatch.setattr(datagram, "monotonic", lambda: next(hours))
+    with pytest.raises(TimeoutError, match=r"within 1\.0 s \(timeout\) of one of 4 requests"):
+        request_datagram(client, b"request", client.getsockname())
+
+
+def test_the_system_does_the_waiting(server: Sock, client: Sock) -> None:
+    calls = []
+
+    class Counting(Sock):
+        def dup(self) -> Counting:
+            calls.append("dup")
+            return super().dup()
+
+        def recvfrom(self, *arguments: Any) -> Any:
+            calls.append("recvfrom")
+            return super().recvfrom(*arguments)
+
+    with made_of(client, Counting) as sock, pytest.raises(TimeoutError):
+        ask(sock, server, timeout=0.2, retries=0)
+    assert len(calls) < 10
 
 
 def test_the_answer_comes_after_the_request_and_is_accepted(server: Sock, client: Sock) -> None:
@@ -526,16 +572,16 @@ def test_a_host_is_looked_up_once(
         client = open_socket(family=AF_INET6)
         client.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
 
-    def counted(host: str, *arguments: Any) -> Any:
-        hosts.append(host)
-        return look_up(host, *arguments)
+    def counted(host: str, port: int, family: int, *rest: Any) -> Any:
+        hosts.append((host, family))
+        return look_up(host, port, family, *rest)
 
     monkeypatch.setattr(socket, "getaddrinfo", counted)
     answers = iter([None, b"answer"])
     with answering(server, lambda _: next(answers), count=2):
         address = host, server.getsockname()[1]
         assert ask(client, address, timeout=0.05, retries=1000).data == b"answer"
-    assert hosts == [host]
+    assert hosts == [(host, client.family)]
 
 
 @needs("MSG_DONTWAIT", "without it, a blocking socket blocks")
@@ -580,7 +626,7 @@ def test_a_flood_does_not_keep_the_request_from_being_sent(server: Sock) -> None
         ((IPV4, 9), (IPV4, 10), False),
         ((IPV4, 9), ("127.0.0.2", 9), False),
         (("223.255.255.255", 9), ("223.255.255.255", 9), True),
-        (("240.0.0.1", 9), ("240.0.0.1", 9), True),
+        (("240.0.0.1", 65_535), ("240.0.0.1", 65_535), True),
         (("::1", 9, 0, 0), ("::1", 9, 7, 0), True),  # the flow is not part of it
         (("ff::1", 9), ("ff::1", 9, 0, 0), True),  # no group, since it is 00ff::1
         ((MAPPED, 9), (MAPPED, 9, 0, 0), True),

@@ -172,8 +172,9 @@ class Decoder(Generic[M]):
         data = buffer.data
         messages, end, _ = split(data, 0, min(len(data), self._window))
         if end:
-            self.ready, self._batch = messages, (None, data, 0, end)
-            buffer.start = buffer.pos = end
+            self.ready, self._batch, buffer.start, buffer.pos = (
+                messages, (None, data, 0, end), end, end,
+            )  # fmt: skip
         return end > 0
 
     def feed_eof(self) -> None:
@@ -261,15 +262,14 @@ class Decoder(Generic[M]):
 
     def _take(self, error: FramingError) -> FramingError:
         """Return *error* to be raised.  It will not come again if it is recoverable."""
-        buffer = self._buffer
+        buffer, raised, window = self._buffer, fresh_copy(error), min(self._window, _FIRST_WINDOW)
         if isinstance(error, DecodeError):
             self.has_failed = not error.recoverable
             if error.recoverable:
-                self._error, self._rest, self._wanted, self._window = (
-                    None, self._after, 0, min(self._window, _FIRST_WINDOW),
+                self._error, self._rest, self._wanted, self._window, buffer.start, buffer.kept = (
+                    None, self._after, 0, window, buffer.pos, None,
                 )  # fmt: skip
-                buffer.start, buffer.kept = buffer.pos, None
-        return fresh_copy(error)
+        return raised
 
     # What it holds, and how many bytes to receive
 
@@ -522,8 +522,9 @@ class Decoder(Generic[M]):
         wanted = size - end + missing if 0 < missing < LARGE and stop >= size else 0
         if end == start:
             return self._wait(wanted) if wanted and not self._ended else None
-        self.ready, self._batch, self._wanted = messages, (None, data, start, end), wanted
-        buffer.start = buffer.pos = end
+        self.ready, self._batch, self._wanted, buffer.start, buffer.pos = (
+            messages, (None, data, start, end), wanted, end, end,
+        )  # fmt: skip
         if self._window < _WINDOW:
             self._window *= 2
         return True
@@ -574,10 +575,10 @@ class Decoder(Generic[M]):
             reading, pos = None, ends[-1]  # it is found again, behind the good messages
         if self._split is not None:
             reading = None  # the fast path goes first again
-        self.ready, self._batch, self._wanted, self._reading = (
-            iter(found), (buffer.kept, buffer.data, buffer.start, ends[-1]), 0, reading,
+        self._wanted, batch = 0, (buffer.kept, buffer.data, buffer.start, ends[-1])
+        self.ready, self._batch, self._reading, buffer.start, buffer.kept, buffer.pos = (
+            iter(found), batch, reading, ends[-1], None, pos,
         )  # fmt: skip
-        buffer.start, buffer.kept, buffer.pos = ends[-1], None, pos
 
     def _begin(self) -> _Reading:
         messages: list[M] = []
