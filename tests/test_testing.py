@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from framing import (
+    BadMessageError,
     Buffer,
     DelimiterFramer,
     EncodeError,
@@ -29,27 +30,8 @@ from .conditions import not_on_pypy
 SAMPLES = [b"hello", b"", b"Sphinx of black quartz"]
 
 
-@pytest.mark.parametrize(
-    ("framer", "messages"),
-    [
-        (LengthPrefixFramer(oversize="skip", max_size=100), SAMPLES),
-        (DelimiterFramer(b"\0", final="emit"), [*SAMPLES, b"y" * 3000]),
-        (LineFramer("shift_jis", max_size=64), ["hello", "", "\u65e5\u672c", "two\nlines"]),
-        (HeaderBodyFramer(), [HeaderMessage({"size": 5, "id": 7}, b"hello")]),
-        (MarkedFramer(), SAMPLES),
-        (AnyOfFramer((b"\r\n", b"\n", b"\r")), [*SAMPLES, b"\n"]),  # sends half of another one
-    ],
-    ids=lambda value: re.sub(r"\W.*", "", repr(value)),
-)
-def test_a_framer_that_is_right_passes(framer: Framer[Any], messages: Sequence[Any]) -> None:
-    check_framer(framer, messages)
-
-
-# What authors do wrong
-
-
 class Short(Framer[bytes]):
-    """A length of one byte: right, and a base of what is wrong."""
+    """A length of one byte: a base of what is right and what is wrong."""
 
     def __init__(self, *, max_size: int = 200, **options: object) -> None:
         super().__init__(max_size=max_size, **options)
@@ -62,6 +44,36 @@ class Short(Framer[bytes]):
     def read_message(self) -> Steps[bytes]:
         size = self.check_size((yield ReadExactly(1))[0])
         return (yield ReadExactly(size, last=True))
+
+
+class RefusesSome(Short):
+    """Is right: each of the bytes it does not take is a bad message, and the next can be read."""
+
+    def read_message(self) -> Steps[bytes]:
+        size = (yield ReadExactly(1))[0]
+        if size > 200:
+            raise BadMessageError("expected a size up to 200")
+        return (yield ReadExactly(size, last=True))
+
+
+@pytest.mark.parametrize(
+    ("framer", "messages"),
+    [
+        (LengthPrefixFramer(oversize="skip", max_size=100), SAMPLES),
+        (DelimiterFramer(b"\0", final="emit"), [*SAMPLES, b"y" * 3000]),
+        (LineFramer("shift_jis", max_size=64), ["hello", "", "\u65e5\u672c", "two\nlines"]),
+        (HeaderBodyFramer(), [HeaderMessage({"size": 5, "id": 7}, b"hello")]),
+        (MarkedFramer(), SAMPLES),
+        (RefusesSome(), SAMPLES),
+        (AnyOfFramer((b"\r\n", b"\n", b"\r")), [*SAMPLES, b"\n"]),  # sends half of another one
+    ],
+    ids=lambda value: re.sub(r"\W.*", "", repr(value)),
+)
+def test_a_framer_that_is_right_passes(framer: Framer[Any], messages: Sequence[Any]) -> None:
+    check_framer(framer, messages)
+
+
+# What authors do wrong
 
 
 class CountsItsBeginnings(Short):
@@ -168,6 +180,22 @@ class Unequal(Short):
     __hash__ = object.__hash__
 
 
+class UnequalHash(Short):
+    __hash__ = object.__hash__
+
+
+class Shouts(Short):
+    def read_message(self) -> Steps[bytes]:
+        return (yield from super().read_message()).upper()
+
+
+class EndsWithALineEnd(Short):
+    """Sends a byte more behind a long message."""
+
+    def encode_parts(self, message: bytes) -> list[Buffer]:
+        return [*super().encode_parts(message), b"\n" if len(message) > 20 else b""]
+
+
 MESSAGES = r"[b'', b'hello', b'Sphinx of black quartz'"
 WIRE = r"b'\x00\x05hello\x16Sphinx of black quartz'"
 END = "EndOfStreamError("
@@ -223,6 +251,18 @@ END = "EndOfStreamError("
             *(Unequal(), "a copy is equal, with the same hash and repr"),
             ["Unequal(max_size=200)", "", "'Unequal(max_size=200)'"],
         ),
+        (
+            *(UnequalHash(), "a copy is equal, with the same hash and repr"),
+            ["UnequalHash(max_size=200)", "", "'UnequalHash(max_size=200)'"],
+        ),
+        (
+            *(Shouts(), "each message comes back equal, alone"),
+            [f"{MESSAGES}]", WIRE, "[b'', b'HELLO'", END],
+        ),
+        (
+            *(EndsWithALineEnd(), "each message comes back equal, alone"),
+            [f"{MESSAGES}]", WIRE[:-1] + r"\n", f"{MESSAGES}]", "IncompleteMessageError("],
+        ),
     ],
     ids=lambda value: re.sub(r"\W.*", "", repr(value)),
 )
@@ -239,6 +279,17 @@ def test_a_framer_that_is_wrong_is_found_out(
         assert re.fullmatch(r"'\d+ bytes take \d+\.\d+ s, \d+ bytes \d+\.\d+ s'", shown[0])
 
 
+def test_the_text_shows_what_differs() -> None:
+    with pytest.raises(AssertionError) as caught:
+        check_framer(TwoWays(), [b"a"])
+    assert str(caught.value) == (
+        "TwoWays(max_size=200) breaks a promise: encode() returns the bytes of encode_parts()."
+        r"""
+    [b'\x01a!']
+    [b'\x01a']"""
+    )
+
+
 def test_what_a_framer_raises_itself_is_not_hidden() -> None:
     class RaisesWhatItLikes(Short):
         def encode_parts(self, message: bytes) -> list[Buffer]:
@@ -251,7 +302,9 @@ def test_what_a_framer_raises_itself_is_not_hidden() -> None:
 
 
 def test_messages_that_are_all_refused_prove_nothing() -> None:
-    with pytest.raises(AssertionError, match="at least one of the messages"):
+    with pytest.raises(AssertionError) as caught:
         check_framer(LineFramer(), ["two\nlines"])
+    text = f"{LineFramer()!r} breaks a promise: at least one of the messages can be encoded."
+    assert str(caught.value) == f"{text}\n    ['two\\nlines']"
     with pytest.raises(TypeError, match="a framer"):
         check_framer(LineFramer, [])  # type: ignore[arg-type]
