@@ -441,6 +441,54 @@ def test_close_is_a_clean_end_for_a_tls_peer(is_cut: bool) -> None:
             receiver.recv()
 
 
+class Interposed(ssl.SSLSocket):
+    """A socket that does something else while it receives."""
+
+    def recv(self, *_: int) -> bytes:
+        self.interpose()  # type: ignore[attr-defined]
+        raise ssl.SSLWantReadError
+
+
+def test_a_signal_handler_may_close_a_tls_connection_that_receives() -> None:
+    client, server = tls_pair()
+    with server:
+        conn = MessageSocket(client)
+        client.__class__ = Interposed
+        client.interpose = conn.close  # type: ignore[attr-defined]
+        with pytest.raises(OSError, match="Bad file descriptor|this MessageSocket is closed"):
+            conn.recv()
+        assert client.fileno() == -1
+
+
+def test_close_does_not_wait_for_ever_for_a_thread_that_hangs_in_tls() -> None:
+    client, server = tls_pair()
+    is_closed = threading.Event()
+    with server:
+        conn = MessageSocket(client)
+        client.__class__ = Interposed
+        client.interpose = is_closed.wait  # type: ignore[attr-defined]
+        receiving = Task(conn.recv)
+        receiving.wait_until_it_waits()
+        conn.close()
+        is_closed.set()
+        assert isinstance(receiving.error(), OSError)
+
+
+def test_close_does_not_wait_for_a_tls_peer() -> None:
+    timeouts = []
+
+    class Unwrapping(ssl.SSLSocket):
+        def unwrap(self) -> socket.socket:
+            timeouts.append(self.gettimeout())
+            return super().unwrap()
+
+    client, server = tls_pair()
+    with server:
+        client.__class__ = Unwrapping
+        MessageSocket(client).close()
+    assert timeouts == [0]
+
+
 def test_a_socket_that_was_tls_before_makes_no_handshake() -> None:
     client, server = tls_pair()
     unwrapping = Task(server.unwrap)  # type: ignore[attr-defined]

@@ -267,6 +267,21 @@ def test_a_small_send_cut_off_in_the_middle_does_so_too() -> None:
             send_msg(client, b"next")
 
 
+def test_a_send_that_needed_a_second_call_leaves_no_doubt_about_the_next() -> None:
+    client, server = smallest_buffer()
+    with client, server:
+        receiving = Task(recv_msg, server)
+        send_msg(client, bytes(8000))
+        assert receiving.result() == bytes(8000)
+        client.settimeout(0)
+        filler = fill(client)
+        with pytest.raises(BlockingIOError):
+            send_msg(client, b"x")
+        receive_exactly(server, filler)
+        send_msg(client, b"next")
+        assert recv_msg(server) == b"next"
+
+
 # The end of the stream, and what breaks it
 
 
