@@ -259,6 +259,16 @@ def test_pending_sees_what_select_does_not(make_pair: Callable[[], Pair]) -> Non
         assert receiver.pending()
 
 
+def test_pending_does_not_wait_for_a_thread_that_receives(plain_pair: Pair) -> None:
+    client, server = plain_pair
+    conn = MessageSocket(server)
+    receiving = Task(conn.recv)
+    receiving.wait_until_it_waits()
+    assert not any(conn.pending() for _ in range(200))
+    send_and_end(client, LengthPrefixFramer().encode(b"hello"))
+    assert receiving.result() == b"hello"
+
+
 @pytest.mark.parametrize("size", [10, 1000, 5000])
 def test_pending_sees_what_tls_has_decrypted(size: int) -> None:
     """A record of TLS can hold more than is read of it at a time."""
@@ -455,7 +465,7 @@ def test_a_signal_handler_may_close_a_tls_connection_that_receives() -> None:
         conn = MessageSocket(client)
         client.__class__ = Interposed
         client.interpose = conn.close  # type: ignore[attr-defined]
-        with pytest.raises(OSError, match="Bad file descriptor|this MessageSocket is closed"):
+        with pytest.raises(OSError, match=r"Bad file descriptor|this MessageSocket is closed"):
             conn.recv()
         assert client.fileno() == -1
 

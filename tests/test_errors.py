@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import copy
 import pickle
+import signal
+import sys
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 
 import framing
 from framing import (
     BadMessageError,
+    Buffer,
     DecodeError,
     EncodeError,
     EndOfStreamError,
+    Framer,
     FramingError,
     IncompleteMessageError,
     MessageTooLargeError,
+    ReadExactly,
+    Steps,
     TruncatedDatagramError,
 )
 
@@ -33,7 +41,7 @@ ERRORS: list[tuple[FramingError, tuple[type[Exception], ...], dict[str, object]]
     (
         TruncatedDatagramError("text", received=5, size=6),
         (DecodeError, ValueError),
-        {"received": 5, "size": 6, "offset": None},
+        {"received": 5, "size": 6, "offset": None, "recoverable": True},
     ),
     (EndOfStreamError("text"), (EOFError,), {}),
     (
@@ -97,6 +105,71 @@ def test_copies_are_equal_and_no_other_errors(
 def test_unknown_attributes_are_none(error: FramingError, attributes: dict[str, object]) -> None:
     assert {name: getattr(error, name) for name in attributes} == attributes
     assert str(error)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        *((each, "") for each in (FramingError, EncodeError, DecodeError, BadMessageError)),
+        (EndOfStreamError, ""),
+        (MessageTooLargeError, "the message is too large"),
+        (TruncatedDatagramError, "the datagram was truncated"),
+        (IncompleteMessageError, "the stream ended inside a message"),
+    ],
+)
+def test_an_error_needs_no_text(kind: type[FramingError], text: str) -> None:
+    assert str(kind()) == text
+
+
+def test_long_texts_are_shortened() -> None:
+    assert framing.errors.shortened("x" * 80) == "x" * 80
+    assert framing.errors.shortened("x" * 81) == "x" * 77 + "..."
+
+
+def raise_timeout(*_: object) -> None:
+    raise TimeoutError("from the handler")
+
+
+class Handler:
+    def method(self, *_: object) -> None:
+        raise_timeout()
+
+    __call__ = method
+
+
+class SignalsItself(Framer[bytes]):
+    """A signal comes while it reads."""
+
+    def encode_parts(self, message: bytes) -> list[Buffer]:
+        return [message]
+
+    def read_message(self) -> Steps[bytes]:
+        byte = yield ReadExactly(1)
+        signal.raise_signal(FIRST_SIGNAL)
+        return byte
+
+
+FIRST_SIGNAL = min(signal.valid_signals())
+
+
+@pytest.mark.parametrize(
+    "handler", [raise_timeout, partial(raise_timeout, 1), Handler(), Handler().method]
+)
+def test_what_a_signal_handler_raises_is_not_an_error_of_the_format(
+    handler: Callable[..., None],
+) -> None:
+    before = signal.signal(FIRST_SIGNAL, handler)
+    try:
+        with pytest.raises(TimeoutError, match="from the handler"):
+            SignalsItself(max_size=1).decode(b"x")
+    finally:
+        signal.signal(FIRST_SIGNAL, before)
+
+
+def test_without_signals_there_are_no_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "_signal")
+    with pytest.raises(BadMessageError):
+        framing.LineFramer().decode(b"\xff\n")
 
 
 def test_the_text_includes_the_offset_where_it_is_known() -> None:

@@ -173,6 +173,13 @@ def test_a_framer_without_its_two_methods_cannot_be_made() -> None:
         Framer(max_size=1)  # type: ignore[abstract]
 
 
+def test_framers_that_differ_have_different_hashes() -> None:
+    class Derived(LengthPrefixFramer): ...
+
+    framers = [LengthPrefixFramer("!H"), LengthPrefixFramer("!I"), Derived("!H")]
+    assert len({*map(hash, framers)}) == 3
+
+
 def test_options_are_attributes_and_private_ones_are_not_compared() -> None:
     class Optional(NetstringFramer):
         def __init__(self, note: object = None) -> None:

@@ -61,6 +61,7 @@ REFUSED: dict[str, list[bytes]] = {
     "NaN is not a finite number": [b'{"size":0,"k":NaN}'],
     "-Infinity is not a finite number": [b'{"size":0,"k":-Infinity}'],
     "-1e400 is not a finite number": [b'{"size":0,"k":-1e400}'],
+    f"{'9' * 37}... is not a finite number": [b'{"size":0,"k":' + b"9" * 400 + b".5}"],
     "'utf-8' codec can't encode character": [
         b'{"size":0,"k":"\\ud800"}',
         b'{"size":0,"\\udfff":1}',

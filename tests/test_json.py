@@ -112,7 +112,7 @@ CIRCLE_BEHIND_A_BAD_KEY[1,] = CIRCLE_BEHIND_A_BAD_KEY
 KEYS = "keys are strings in JSON, not "
 REFUSED: dict[str, list[Any]] = {
     ": a bare null is not a message: put it in a list, for example$": [None],
-    KEYS + "1": [{1: "a"}],
+    KEYS + "1": [{1: "a"}, [{"a": {1: "a"}}, {"b": "a"}]],
     KEYS + "None": [[{"a": {None: 1}}]],
     KEYS + "True": [{"a": ({True: 1},)}],
     KEYS + r"\(1, 2\)": [{(1, 2): "a"}],

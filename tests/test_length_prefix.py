@@ -188,6 +188,48 @@ def test_other_bytes_raise_no_such_question() -> None:
     assert fine.decoder().feed(b"GET / HTTP/1.1").next_message() is None
 
 
+TEXT = ": these bytes are text: does the peer send with send_msg, and with the same framer?"
+DECIMAL = ": these bytes are a decimal number: does the peer send its lengths as text?"
+OTHER = ": it is {} in {}-endian: does the peer use {!r}?"
+
+
+@pytest.mark.parametrize(
+    ("format", "field", "hint"),
+    [
+        ("!I", b"   5", DECIMAL),
+        ("!H", b"57", DECIMAL),
+        ("!B", b"5", ""),
+        ("!I", b"\t  5", TEXT),
+        ("!I", b"X  5", TEXT),
+        ("!H", b"Hi", TEXT),
+        ("!B", b"H", ""),
+        ("!B", b"\xc8", ""),
+        ("!I", b"\5\0\0\0", OTHER.format(5, "little", "<I")),
+        (">I", b"\x14\0\0\0", OTHER.format(20, "little", "<I")),
+        ("<I", b"\0\0\0\5", OTHER.format(5, "big", "!I")),
+        ("!I", b"\x15\0\0\0", ""),
+        ("!I", b"\2\0\0\0", OTHER.format(2, "little", "<I")),
+        ("!I+", b"\2\0\0\0", ""),
+        ("!I+", b"\4\0\0\0", OTHER.format(4, "little", "<I")),
+        ("!I+", b"\x18\0\0\0", OTHER.format(24, "little", "<I")),
+        ("!I+", b"\x19\0\0\0", ""),
+    ],
+)
+def test_a_field_of_a_message_too_large_may_look_like_something_else(
+    format: str, field: bytes, hint: str
+) -> None:
+    includes = format.endswith("+")
+    framer = LengthPrefixFramer(format.strip("+"), includes_prefix=includes, max_size=20)
+    with pytest.raises(MessageTooLargeError) as caught:
+        framer.decoder().feed(field).next_message()
+    order = "little" if format[0] == "<" else "big"
+    size = int.from_bytes(field, order) - len(field) * includes
+    assert str(caught.value) == (
+        f"expected at most 20 bytes (max_size), but the length field {field!r} announces"
+        f" {size}{hint} (in the message at byte 0 of the stream)"
+    )
+
+
 @pytest.mark.parametrize(
     ("wire", "hint"),
     [

@@ -55,6 +55,7 @@ from .pairs import (
     send_and_end,
     small_buffers,
     tcp_pair,
+    tls_contexts,
     tls_pair,
     unix_pair,
     wait_until,
@@ -591,6 +592,24 @@ def test_connect_connects(tmp_path: Path) -> None:
             local.listen()
             with connect(path, timeout=7) as client_:
                 assert client_.sock.gettimeout() == 7
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no Unix sockets")
+def test_tls_to_a_path_names_no_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, server_context = tls_contexts()
+    names: list[str | None] = []
+    monkeypatch.setattr(server_context, "sni_callback", lambda _, name, __: names.append(name))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    path = str(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        accepting = Task(lambda: server_context.wrap_socket(listener.accept()[0], server_side=True))
+        with connect(path, ssl=context, timeout=60) as client, accepting.result() as accepted:
+            client.send(b"hello")
+            assert recv_msg(accepted) == b"hello"
+    assert names == [None]
 
 
 def test_connect_closes_the_socket_if_the_peer_does_not_speak_tls() -> None:

@@ -21,6 +21,7 @@ from framing import (
     Framer,
     FramingError,
     HeaderBodyFramer,
+    HeaderMessage,
     JsonFramer,
     LengthPrefixFramer,
     LineFramer,
@@ -58,6 +59,48 @@ def test_a_refused_length_gets_a_hint_and_the_format_that_it_names_reads_the_byt
         LengthPrefixFramer().decoder().feed(wire).next_message()
     if named is not None:
         assert named.decode(wire) in (b"hello", {"a": 1}, b"{}")
+
+
+TEXTS: dict[str, Callable[[], object]] = {
+    "expected delimiters of one byte or more, not an empty one": lambda: ReadUntil(b"", limit=1),
+    "the delimiter is one byte or more, not empty": lambda: DelimiterFramer(b""),
+    "expected a line that does not end with '\\r': the reader drops it": lambda: (
+        LineFramer().encode("a\r")
+    ),
+    "the encoding 'cp037' does not write line breaks, and nothing else, as the bytes 0a and 0d: use"
+    " another one, such as UTF-8, or LengthPrefixFramer for encoded text": lambda: LineFramer(
+        "cp037"
+    ),
+    "expected one message, but got no bytes": lambda: LengthPrefixFramer().decode(b""),
+    "expected bytes, bytearray or memoryview, not float": lambda: LengthPrefixFramer().encode(1.5),  # type: ignore[arg-type]
+    "expected bytes, bytearray or memoryview, not str: encode it, as in text.encode(), or use"
+    " framer=LineFramer()": lambda: LengthPrefixFramer().encode("a"),  # type: ignore[arg-type]
+    "expected a payload of at most 1 bytes (max_size), not 2: raise max_size on both sides, or use"
+    " framing.files.send_file for a file": lambda: LengthPrefixFramer(max_size=1).encode(b"ab"),
+    "oversize is 'error' or 'skip', not 'no'": lambda: LengthPrefixFramer(oversize="no"),  # type: ignore[arg-type]
+    "max_header_size is a number of bytes, 0 or more, not -1": lambda: HeaderBodyFramer(
+        max_header_size=-1
+    ),
+    "expected HeaderMessage(header, body), not int": lambda: (
+        HeaderBodyFramer().encode(5)  # type: ignore[arg-type]
+    ),
+    "expected a dict as header, not list": lambda: (
+        HeaderBodyFramer().encode(HeaderMessage([], b""))  # type: ignore[arg-type]
+    ),
+    "the header would come back changed: expected keys that are strings, and values that are dict,"
+    " list, str, int, float, bool or None": lambda: HeaderBodyFramer().encode(
+        HeaderMessage({"a": (1,)}, b"")
+    ),
+    "JsonFramer cannot decode this message: ValueError: NaN is not JSON (in the message at byte 0"
+    " of the stream)": lambda: JsonFramer().decode(b"\0\0\0\3NaN"),
+}
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_an_error_says_just_this(text: str) -> None:
+    with pytest.raises((ValueError, TypeError, FramingError)) as caught:
+        TEXTS[text]()
+    assert str(caught.value) == text
 
 
 @pytest.mark.parametrize("size", [1000, 60_000, 1_000_000])

@@ -29,7 +29,10 @@ of_any_format = pytest.mark.parametrize(
 @of_any_format
 @pytest.mark.parametrize(
     ("format", "codes"),
-    [("I", "I"), ("@I", "I"), ("=I", "I"), ("i", "i"), ("@", "I"), ("=H I", "HI"), ("=k", "k")],
+    [
+        *((each, each.strip("@=")) for each in ("I", "@I", "=I", "i", "=k", "k", "Xk")),
+        *(("@", "I"), ("=H I", "HI")),
+    ],
 )
 def test_a_format_without_a_byte_order_is_refused_and_the_error_says_what_to_write(
     make: Make, format: str, codes: str
@@ -40,12 +43,13 @@ def test_a_format_without_a_byte_order_is_refused_and_the_error_says_what_to_wri
         make(format)
 
 
-@pytest.mark.parametrize("format", ["H8sI", "H 8sI", "@bqb0q", "l", "@cL?d", "3hi", "Hn"])
+@pytest.mark.parametrize("format", ["H8sI", "H 8sI", "@bqb0q", "l", "@cL?d", "3hi", "Hn", "bH"])
 def test_the_advice_for_a_native_format_reads_what_a_c_program_sends(format: str) -> None:
     with pytest.raises(ValueError, match="depends on the machine") as caught:
         StructFramer(format)
     advice = str(caught.value).split("write '")[1].split("'")[0]
     assert "8sI" not in format or advice[1:] == "H8s2xI"
+    assert "bH" not in format or advice[1:] == "bxH"
     record = struct.unpack(format, bytes(range(1, struct.calcsize(format) + 1)))
     assert StructFramer(advice).decode(struct.pack(format, *record)) == record
 

@@ -33,7 +33,7 @@ from framing import (
 )
 
 from .conditions import needs, not_on_pypy
-from .fakes import ScriptedSocket
+from .fakes import MisbehavingSocket, ScriptedSocket
 from .pairs import (
     MIB,
     Interrupted,
@@ -492,15 +492,36 @@ def test_after_an_interruption_the_stream_goes_on_or_is_refused_and_is_never_mis
                 assert conn.recv() == WORDS[0]
             if not interrupted(partial(getattr(conn, action), **options.get(action, {})), at):
                 break
-            rest: list[bytes] = []
-            try:
-                rest.extend(iter(conn.recv, None))
-            except EndOfStreamError:
-                # All; or the message was taken, and was about to be copied or returned.
-                assert rest == words or (action.startswith("recv") and rest == words[1:]), at
-            except REFUSALS:
-                assert rest == words[: len(rest)], at
+            assert_continues(conn, words, taken=action.startswith("recv"))
     assert at > 10
+
+
+@at_each_line
+@pytest.mark.usefixtures("without_collection")
+def test_after_an_interruption_in_a_large_payload_the_stream_goes_on_or_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("framing.sockets.message_socket._DIRECT_SIZE", 1)  # it is large enough
+    for at in itertools.count(1):
+        here, there = unix_pair()
+        with here, MisbehavingSocket.around(there, limit=5) as slow:
+            send_and_end(here, b"".join(map(LengthPrefixFramer().encode, WORDS)))
+            conn = MessageSocket(slow)
+            if not interrupted(partial(conn.recv_into, bytearray(10)), at):
+                break
+            assert_continues(conn, WORDS, taken=True)
+    assert at > 100
+
+
+def assert_continues(conn: MessageSocket[bytes], words: list[bytes], *, taken: bool) -> None:
+    """The first one may have been taken, and was about to be copied or returned."""
+    rest: list[bytes] = []
+    try:
+        rest.extend(iter(conn.recv, None))
+    except EndOfStreamError:
+        assert rest == words or (taken and rest == words[1:])
+    except REFUSALS:
+        assert rest == words[: len(rest)]
 
 
 @at_each_line

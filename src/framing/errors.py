@@ -224,5 +224,4 @@ def _handler_codes() -> Iterator[Any]:
         if callable(handler):
             handler = getattr(handler, "func", handler)  # functools.partial
             function = handler if hasattr(handler, "__code__") else type(handler).__call__
-            function = getattr(handler, "__func__", function)
             yield getattr(function, "__code__", None)

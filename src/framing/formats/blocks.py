@@ -72,7 +72,7 @@ def texts_of(block: bytes) -> Lines:
 
 def has_longer(block: bytes, delimiter: bytes, size: int) -> bool:
     """Return whether more than *size* bytes are in front of some *delimiter* in *block*."""
-    return len(block) > size and max(map(len, block.split(delimiter))) > size
+    return max(map(len, block.split(delimiter))) > size
 
 
 def split_sized(

@@ -127,7 +127,7 @@ class LengthField:
         self.pack = self._pack_including_itself if includes_itself else field.pack
 
     def __reduce__(self) -> tuple[object, ...]:
-        return partial(LengthField, includes_itself=self._included > 0), (self._struct.format,)
+        return partial(LengthField, includes_itself=bool(self._included)), (self._struct.format,)
 
     def _pack_including_itself(self, payload_size: int) -> bytes:
         return self._struct.pack(payload_size + self._included)
@@ -168,10 +168,10 @@ class LengthField:
                 ": these bytes are text: does the peer send with send_msg, and with the same"
                 f" framer?{_text_format(field)}"
             )
-        order = "<" if self._struct.format[0] in "!>" else "!"
-        other = LengthField(order + self._struct.format[1:], includes_itself=self._included > 0)
+        order = "!" if self._struct.format[0] == "<" else "<"
+        other = LengthField(order + self._struct.format[1:], includes_itself=bool(self._included))
         (length,) = other.unpack_from(field)
-        if self.width > 1 and 0 <= length - other._included <= min(limit, _LIKELY_SIZE):
+        if 0 <= length - other._included <= min(limit, _LIKELY_SIZE):
             name = {"<": "little-endian", "!": "big-endian"}[order]
             return f": it is {length} in {name}: does the peer use {other._struct.format!r}?"
         return ""
