@@ -40,7 +40,7 @@ FIELD = "expected a field such as 'Content-Length: 5', not "
     [
         *(
             (f"Content-Length: {value}", f"{DIGITS}{value.encode()!r}")
-            for value in ("+5", "-5", "1_0", "5 5", "5,5", "0x5", "", "٥", "X5X")
+            for value in ("+5", "-5", "1_0", "5 5", "5,5", "0x5", "", "٥", "X5X", "5\x0b")
         ),
         ("Content-Length: " + "9" * 5000, DIGITS + "b'999"),
         *(

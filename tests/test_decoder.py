@@ -127,6 +127,20 @@ def test_an_end_inside_a_message_says_what_came_and_what_was_expected(
     assert (caught.value.received, caught.value.expected) == (len(wire), expected)
 
 
+def test_nothing_is_fed_behind_the_end() -> None:
+    decoder = DelimiterFramer().decoder()
+    decoder.feed_eof()
+    with pytest.raises(ValueError, match="feed") as caught:
+        decoder.feed(b"more")
+    assert str(caught.value) == "feed() after feed_eof(): use a new decoder for a new stream"
+
+
+def test_the_end_ends_a_message_that_came_in_pieces_before_it_was_looked_for() -> None:
+    decoder = AnyOfFramer(or_end=True).decoder().feed(b"a long piece").feed(b", and")
+    decoder.feed_eof()
+    assert list(decoder) == [b"a long piece, and"]
+
+
 # Taking bytes back
 
 

@@ -74,10 +74,10 @@ def test_a_value_error_of_the_author_is_a_decode_error_with_its_place() -> None:
 @pytest.mark.parametrize(
     ("size", "stream", "text"),
     [
-        (None, b"xyz", "a message of no bytes"),
-        (0, b"xyz", "a message of no bytes"),
-        (1, b"n", "returned None"),
-        (1, b"xxn", "returned None"),
+        (None, b"xyz", "read a message of no bytes"),
+        (0, b"xyz", "read a message of no bytes"),
+        (1, b"n", "returned None, but a message cannot be None"),
+        (1, b"xxn", "returned None, but a message cannot be None"),
     ],
 )
 def test_a_message_is_not_none_and_has_bytes(size: int | None, stream: bytes, text: str) -> None:
@@ -90,7 +90,8 @@ def test_a_message_is_not_none_and_has_bytes(size: int | None, stream: bytes, te
     decoder = OwnFramer(read).decoder()
     *good, error = results(decoder, [stream])
     assert good == [b"x"] * (len(stream) - 1 if size else 0)
-    assert text in str(error)
+    place = f" (in the message at byte {len(good)} of the stream)"
+    assert str(error) == f"{OwnFramer(read)!r}.read_message() {text}{place}"
     assert type(error) is DecodeError
     with pytest.raises(DecodeError, match=text):
         list(decoder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -222,8 +223,8 @@ def test_a_field_of_a_message_too_large_may_look_like_something_else(
     framer = LengthPrefixFramer(format.strip("+"), includes_prefix=includes, max_size=20)
     with pytest.raises(MessageTooLargeError) as caught:
         framer.decoder().feed(field).next_message()
-    order = "little" if format[0] == "<" else "big"
-    size = int.from_bytes(field, order) - len(field) * includes
+    (length,) = struct.unpack(framer.format, field)
+    size = length - len(field) * includes
     assert str(caught.value) == (
         f"expected at most 20 bytes (max_size), but the length field {field!r} announces"
         f" {size}{hint} (in the message at byte 0 of the stream)"

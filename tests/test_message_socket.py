@@ -25,7 +25,9 @@ from framing import (
     BadMessageError,
     Buffer,
     DecodeError,
+    DelimiterFramer,
     EndOfStreamError,
+    Framer,
     IncompleteMessageError,
     LengthPrefixFramer,
     LineFramer,
@@ -162,7 +164,66 @@ def test_bytes_received_distinguishes_a_slow_peer_from_a_silent_one(plain_pair: 
     assert conn.switch(LineFramer()).bytes_received == 9
 
 
+def test_bytes_received_counts_those_of_a_payload_that_stalls(pair: Pair) -> None:
+    client, server = pair
+    conn = MessageSocket(server)
+    client.sendall(struct.pack("!I", 100_000) + bytes(50_000))
+    for size in (50_004, 100_004):
+        with pytest.raises(TimeoutError):
+            conn.recv_into(bytearray(100_000), timeout=0.2)
+        assert conn.bytes_received == min(size, 100_003)
+        client.sendall(bytes(49_999 if size < 100_000 else 1))
+    assert conn.recv() == bytes(100_000)
+
+
+# A socket that blocks, on which the usual case is received in one step
+
+
+def blocking(pair: Pair, framer: Framer[Any]) -> tuple[socket.socket, MessageSocket[Any]]:
+    client, server = pair
+    server.settimeout(None)
+    return client, MessageSocket(server, framer)
+
+
+def test_what_is_skipped_is_not_taken_for_messages(plain_pair: Pair) -> None:
+    wires = [LengthPrefixFramer().encode(each) for each in (b"no", b"yes")]
+    client, conn = blocking(plain_pair, LengthPrefixFramer(max_size=5, oversize="skip"))
+    client.sendall(struct.pack("!I", len(wires[0])))
+    with pytest.raises(MessageTooLargeError):
+        conn.recv()
+    client.sendall(b"".join(wires))
+    assert conn.recv() == b"yes"
+
+
+def test_the_rest_of_a_line_is_not_taken_for_one(plain_pair: Pair) -> None:
+    client, conn = blocking(plain_pair, DelimiterFramer())
+    client.sendall(b"ab")
+    with pytest.raises(TimeoutError):
+        conn.recv(timeout=0.05)
+    client.sendall(b"c\n")
+    assert conn.recv() == b"abc"
+
+
+def test_what_pending_has_found_is_received_first(plain_pair: Pair) -> None:
+    client, conn = blocking(plain_pair, LengthPrefixFramer())
+    message = LengthPrefixFramer().encode(b"message")
+    client.sendall(message + b"\xff" + message + message)
+    assert (conn.recv(), conn.recv_exactly(1)) == (b"message", b"\xff")
+    assert conn.pending()
+    assert [conn.recv(), conn.recv()] == [b"message"] * 2
+
+
 # recv_into and recv_exactly
+
+
+def test_bytes_that_break_the_format_can_be_taken_as_they_are(pair: Pair) -> None:
+    client, server = pair
+    conn = MessageSocket(server)
+    client.sendall(b"\xff\xff\xff\xff" + LengthPrefixFramer().encode(b"hello"))
+    for _ in range(2):
+        with pytest.raises(MessageTooLargeError):
+            conn.recv()
+    assert (conn.recv_exactly(4), conn.recv()) == (b"\xff\xff\xff\xff", b"hello")
 
 
 def test_a_stream_that_stalls_and_ends_inside_recv_into_is_an_error(pair: Pair) -> None:

@@ -121,6 +121,13 @@ def test_values_that_do_not_fit_the_format_are_refused(format: str, messages: li
             StructFramer(format).encode(message)
 
 
+def test_records_may_begin_anywhere_in_what_was_received() -> None:
+    decoder = StructFramer("!HB").decoder().feed(b"x" + bytes(7))
+    assert decoder.take_exactly(1) == b"x"
+    assert list(decoder) == [(0, 0)] * 2
+    assert decoder.unread() == b"\0"
+
+
 def test_a_record_is_a_tuple() -> None:
     message: Any
     for message in ([1, 2], 1, None, b"\0\1\2", {1: 2}):

@@ -165,8 +165,7 @@ class StreamBuffer:
     def last(self, size: int) -> bytes:
         """Return the last *size* unread bytes, or all of them if there are fewer."""
         self.gather()
-        end = len(self.data) + self.more.tell()
-        return self._since(max(self.pos, end - size))
+        return self._since(max(self.pos, self.more.tell() - size))
 
     def _since(self, index: int) -> bytes:
         """Return a copy of the bytes of ``more`` from *index* of ``data + more`` on."""
