@@ -243,7 +243,7 @@ class Interrupted(BaseException):
     """What a handler raises here, as ``KeyboardInterrupt`` comes from the handler of SIGINT."""
 
 
-UNINTERRUPTED = {"run", "write_new_file"}
+UNINTERRUPTED = {"run", "write_new_file", "_receive_directly"}
 
 
 def interrupted(call: Callable[[], Any], at: int, *, after_c: bool = False) -> bool:
@@ -261,7 +261,9 @@ def interrupted(call: Callable[[], Any], at: int, *, after_c: bool = False) -> b
         code = frame.f_code
         if not code.co_filename.startswith(LIBRARY) or code.co_name in UNINTERRUPTED:
             return None
-        if event == ("c_return" if after_c else "line"):
+        # A class is called by C too, and its __init__ returns to that.
+        is_c = event == "c_return" or (event == "return" and code.co_name == "__init__")
+        if is_c if after_c else event == "line":
             places += 1
             if places == at:
                 begin(None)

@@ -123,6 +123,9 @@ def test_waiting_for_another_thread_counts(pair: Pair) -> None:
     for use in (client.recv, partial(client.send, b"")):
         with pytest.raises(TimeoutError, match="timed out: another thread is using"):
             use(timeout=0.01)
+    for _ in range(300):
+        with pytest.raises(TimeoutError):
+            client.recv(timeout=0.001)
     assert not client.pending()
     client.sock.setblocking(False)
     for call in (client.recv, client.flush):

@@ -34,13 +34,15 @@ RECV: Any = recv_msg
 WRAP: Any = MessageSocket
 CALLS: dict[str, Callable[[Any], Any]] = {
     "send_msg": lambda sock: send_msg(sock, b"x"),
+    "send_msg in parts": lambda sock: send_msg(sock, bytes(100_000)),
     "recv_msg": recv_msg,
+    "recv_msg in another format": lambda sock: recv_msg(sock, LineFramer()),
     "MessageSocket": MessageSocket,
     "send_file": lambda sock: send_file(sock, __file__),
     "recv_file": lambda sock: recv_file(sock, Path(__file__).parent),
 }
 every_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-of_messages = pytest.mark.parametrize("call", list(CALLS.values())[:3], ids=list(CALLS)[:3])
+of_messages = pytest.mark.parametrize("call", list(CALLS.values())[:5], ids=list(CALLS)[:5])
 
 # Something else than a socket
 

@@ -135,6 +135,14 @@ def test_nothing_is_fed_behind_the_end() -> None:
     assert str(caught.value) == "feed() after feed_eof(): use a new decoder for a new stream"
 
 
+def test_a_message_whose_end_comes_behind_many_that_were_taken_is_found() -> None:
+    small, large = bytes(1000), bytes(41_000)
+    wire = b"".join(map(LengthPrefixFramer().encode, [*[small] * 100, large]))
+    decoder = LengthPrefixFramer().decoder().feed(wire[:-1000])
+    assert [decoder.next_message() for _ in range(100)] == [small] * 100
+    assert decoder.feed(wire[-1000:]).next_message() == large
+
+
 def test_the_end_ends_a_message_that_came_in_pieces_before_it_was_looked_for() -> None:
     decoder = AnyOfFramer(or_end=True).decoder().feed(b"a long piece").feed(b", and")
     decoder.feed_eof()

@@ -480,6 +480,19 @@ def test_a_file_above_the_limit_is_refused_before_it_comes(link: Link) -> None:
 # What is in the directory already
 
 
+def test_a_part_of_a_file_belongs_to_its_format(inbox: Path) -> None:
+    here, there = unix_pair()
+    there.settimeout(0.01)
+    with here, there:
+        here.sendall(wire()[:10])
+        with pytest.raises(TimeoutError):
+            recv_file(there, inbox)
+        with pytest.raises(ValueError, match="was received in part"):
+            framing.recv_msg(there)
+        here.sendall(wire()[10:])
+        assert recv_file(there, inbox).read_bytes() == b"hello"
+
+
 def test_what_was_received_ahead_counts_for_the_place_of_an_error(inbox: Path) -> None:
     here, there = unix_pair()
     file, other = wire(b"hello!"), HeaderMessage({f"key {n:02}": n for n in range(20)}, b"")

@@ -63,7 +63,10 @@ def test_a_value_error_of_the_author_is_a_decode_error_with_its_place() -> None:
     decoder = OwnFramer(read_text).decoder()
     *good, error = results(decoder, [b"abcdefg\xffhi"])
     assert (good, type(error), error.offset) == (["abc", "def"], DecodeError, 6)
-    assert "can't decode byte 0xff in position 1" in str(error)
+    text = (
+        "OwnFramer.read_message() raised UnicodeDecodeError: 'utf-8' codec can't decode byte 0xff"
+    )
+    assert str(error).startswith(text)
     assert isinstance(error.__cause__, UnicodeDecodeError)
     with pytest.raises(DecodeError) as again:
         decoder.next_message()
@@ -271,6 +274,23 @@ def test_a_derived_framer_reads_and_sends_its_own_way_everywhere(
 # Requests
 
 
+def test_what_is_no_generator_of_requests_is_a_type_error() -> None:
+    def ask() -> Any:
+        yield 5
+
+    def answer() -> Any:
+        return b"x"
+
+    for read, text in (
+        (ask, "asked for 5: it has to yield ReadExactly, ReadUntil or Skip"),
+        (answer, "is not a generator, but returned bytes: it has to ask for bytes, with yield"),
+    ):
+        framer = OwnFramer(read)
+        with pytest.raises(TypeError) as caught:
+            framer.decoder().feed(b"x").next_message()
+        assert str(caught.value) == f"{framer!r}.read_message() {text}"
+
+
 def test_a_request_that_cannot_be_met_is_refused() -> None:
     with pytest.raises(ValueError, match="0 or more, not -1"):
         ReadExactly(-1)
@@ -301,6 +321,7 @@ def test_requests_show_what_they_ask_for() -> None:
     until = ReadUntil(b"\r\n", limit=9, or_end=True)
     assert repr(until) == r"ReadUntil(b'\r\n', limit=9, or_end=True)"
     assert (repr(Skip()), repr(Skip(3))) == ("Skip()", "Skip(3)")
+    assert until.oversize == "error"
 
 
 def test_what_the_peer_makes_impossible_to_read_is_a_decode_error() -> None:

@@ -26,6 +26,7 @@ from framing import (
     DelimiterFramer,
     EndOfStreamError,
     Framer,
+    IncompleteMessageError,
     LengthPrefixFramer,
     LineFramer,
     MessageSocket,
@@ -45,6 +46,7 @@ from .pairs import (
     Task,
     fill,
     receive_exactly,
+    send_and_end,
     small_buffers,
     smallest_buffer,
     tcp_pair,
@@ -204,6 +206,16 @@ def test_a_part_received_belongs_to_its_format(size: int, pair: Pair) -> None:
     client.sendall(wire[size:])
     server.settimeout(10)
     assert recv_msg(server, framer=LengthPrefixFramer("!I")) == b"hello"
+
+
+def test_a_part_that_no_rest_follows_stays_what_it_is(pair: Pair) -> None:
+    client, server = pair
+    send_and_end(client, b"\0\0\0\5he")
+    for _ in range(2):
+        with pytest.raises(IncompleteMessageError):
+            recv_msg(server)
+        with pytest.raises(ValueError, match=r"LengthPrefixFramer.* was received in part"):
+            recv_msg(server, framer=LineFramer())
 
 
 def test_before_the_first_byte_a_timeout_leaves_the_choice_of_the_format(pair: Pair) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -187,6 +189,13 @@ def test_other_bytes_raise_no_such_question() -> None:
             assert QUESTION not in text_of_error(LengthPrefixFramer(format), wire)
     fine = LengthPrefixFramer(max_size=int.from_bytes(b"GET ", "big"))
     assert fine.decoder().feed(b"GET / HTTP/1.1").next_message() is None
+
+
+def test_a_copy_includes_the_prefix_too() -> None:
+    framer = LengthPrefixFramer(includes_prefix=True)
+    for each in (framer, pickle.loads(pickle.dumps(framer)), copy.deepcopy(framer)):
+        assert each.encode(b"hi") == b"\0\0\0\6hi"
+        assert list(each.decoder().feed(b"\0\0\0\6hi")) == [b"hi"]
 
 
 TEXT = ": these bytes are text: does the peer send with send_msg, and with the same framer?"

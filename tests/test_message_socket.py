@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import inspect
 import io
 import itertools
 import socket
@@ -186,12 +187,12 @@ def blocking(pair: Pair, framer: Framer[Any]) -> tuple[socket.socket, MessageSoc
 
 
 def test_what_is_skipped_is_not_taken_for_messages(plain_pair: Pair) -> None:
-    wires = [LengthPrefixFramer().encode(each) for each in (b"no", b"yes")]
-    client, conn = blocking(plain_pair, LengthPrefixFramer(max_size=5, oversize="skip"))
-    client.sendall(struct.pack("!I", len(wires[0])))
+    skipped, message = LengthPrefixFramer().encode(b"no") * 5, LengthPrefixFramer().encode(b"yes")
+    client, conn = blocking(plain_pair, LengthPrefixFramer(max_size=20, oversize="skip"))
+    client.sendall(struct.pack("!I", len(skipped)))
     with pytest.raises(MessageTooLargeError):
         conn.recv()
-    client.sendall(b"".join(wires))
+    client.sendall(skipped + message)
     assert conn.recv() == b"yes"
 
 
@@ -211,6 +212,14 @@ def test_what_pending_has_found_is_received_first(plain_pair: Pair) -> None:
     assert (conn.recv(), conn.recv_exactly(1)) == (b"message", b"\xff")
     assert conn.pending()
     assert [conn.recv(), conn.recv()] == [b"message"] * 2
+
+
+def test_what_was_received_ahead_is_given_back(plain_pair: Pair) -> None:
+    client, conn = blocking(plain_pair, LengthPrefixFramer())
+    message = LengthPrefixFramer().encode(b"message")
+    client.sendall(message * 3)
+    assert conn.recv() == b"message"
+    assert conn.detach()[1] == message * 2
 
 
 # recv_into and recv_exactly
@@ -630,6 +639,10 @@ def test_close_raises_if_it_could_not_send_the_rest_and_the_peer_sees_a_reset(
             pass
 
 
+def test_close_tries_for_ten_seconds() -> None:
+    assert inspect.signature(MessageSocket.close).parameters["timeout"].default == 10
+
+
 def test_connect_connects(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = listener.getsockname()
@@ -653,6 +666,17 @@ def test_connect_connects(tmp_path: Path) -> None:
             local.listen()
             with connect(path, timeout=7) as client_:
                 assert client_.sock.gettimeout() == 7
+
+
+def test_a_connection_that_is_not_made_in_time_is_not_called_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def create_connection(*_: object) -> socket.socket:
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr(socket, "create_connection", create_connection)
+    with pytest.raises(TimeoutError, match=r"^timed out$"):
+        connect(("127.0.0.1", 1))
 
 
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no Unix sockets")

@@ -341,7 +341,7 @@ def test_leaving_the_block_wakes_the_handlers_with_an_error(
         assert list(client) == []
 
 
-def test_a_connection_that_the_handler_has_closed_does_not_keep_the_server_from_closing(
+def test_handlers_that_do_not_return_do_not_keep_the_server_from_closing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(framing.server, "_JOIN_TIME", 0.01)
@@ -352,8 +352,9 @@ def test_a_connection_that_the_handler_has_closed_does_not_keep_the_server_from_
         is_over.wait(BOUND)
 
     with running(serve(handle, ANY_PORT)) as server:
-        with connect(server.address, timeout=BOUND) as client:
-            assert list(client) == []
+        for _ in range(130):
+            with connect(server.address, timeout=BOUND) as client:
+                assert list(client) == []
         server.server_close()
         is_over.set()
 
@@ -488,6 +489,16 @@ def test_a_client_that_is_lost_is_one_line(
     assert message.startswith(f"{host}:{port} ")
     assert text in message
     assert "\n" not in message
+
+
+@needs_unix
+def test_a_client_without_an_address_is_a_local_one(log: Records, tmp_path: Path) -> None:
+    with (
+        running(serve(echo, str(tmp_path / "socket"))) as server,
+        connect(server.address) as client,
+    ):
+        client.sock.sendall(b"\xff\xff\xff\xff")
+        assert logged(log, logging.WARNING).startswith("a local client sent bad data: expected at")
 
 
 @pytest.mark.parametrize("is_closed", [False, True])

@@ -471,9 +471,10 @@ at_each_line = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExcept
 @at_each_line  # see above
 @pytest.mark.usefixtures("without_collection")
 @pytest.mark.parametrize("has_gil", [True, False])
+@pytest.mark.parametrize("after_c", [False, True])
 @pytest.mark.parametrize("action", ["recv", "recv_into", "recv_exactly", "switch", "detach"])
 def test_after_an_interruption_the_stream_goes_on_or_is_refused_and_is_never_misread(
-    action: str, has_gil: bool, monkeypatch: pytest.MonkeyPatch
+    action: str, after_c: bool, has_gil: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("framing.sockets.message_socket._HAS_GIL", has_gil)
     words = WORDS[action != "recv" :]
@@ -483,17 +484,18 @@ def test_after_an_interruption_the_stream_goes_on_or_is_refused_and_is_never_mis
         "recv_exactly": {"n": 7},
         "switch": {"framer": LengthPrefixFramer()},
     }
-    for at in itertools.count(4):
+    for at in itertools.count(1):
         here, there = unix_pair()
         with here, there:
             send_and_end(here, b"".join(map(LengthPrefixFramer().encode, WORDS)))
             conn = MessageSocket(there)
             if words != WORDS:
                 assert conn.recv() == WORDS[0]
-            if not interrupted(partial(getattr(conn, action), **options.get(action, {})), at):
+            call = partial(getattr(conn, action), **options.get(action, {}))
+            if not interrupted(call, at, after_c=after_c):
                 break
             assert_continues(conn, words, taken=action.startswith("recv"))
-    assert at > 10
+    assert at > 3
 
 
 @at_each_line
@@ -501,7 +503,8 @@ def test_after_an_interruption_the_stream_goes_on_or_is_refused_and_is_never_mis
 def test_after_an_interruption_in_a_large_payload_the_stream_goes_on_or_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("framing.sockets.message_socket._DIRECT_SIZE", 1)  # it is large enough
+    monkeypatch.setattr("framing.decoder.LARGE", 1)
+    monkeypatch.setattr("framing.sockets.message_socket._DIRECT_SIZE", 1)
     for at in itertools.count(1):
         here, there = unix_pair()
         with here, MisbehavingSocket.around(there, limit=5) as slow:
