@@ -133,6 +133,7 @@ def test_a_truncated_datagram_is_an_error_and_the_next_is_intact(ends: Ends) -> 
         with pytest.raises(TruncatedDatagramError, match=text) as caught:
             recv_datagram(server, max_size)
         assert (caught.value.received, caught.value.size) == (max_size, size)
+        assert caught.value.recoverable
         assert [recv_datagram(server, 4).data for _ in range(2)] == [b"", b"next"]
 
 

@@ -61,6 +61,10 @@ def test_the_json_module_reads_and_writes_the_same_lines(value: object) -> None:
     assert LINES.decode(json.dumps(value).encode() + b"\n") == value
 
 
+def test_it_goes_around_a_format_of_a_single_character() -> None:
+    assert JsonFramer(LineFramer(max_size=1)).encode(7) == b"7\n"
+
+
 def test_the_default_is_behind_a_length() -> None:
     assert JsonFramer() == JsonFramer(LengthPrefixFramer())
     assert JsonFramer().encode({"é": [1]}) == b'\0\0\0\x0a{"\xc3\xa9":[1]}'
