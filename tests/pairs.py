@@ -250,7 +250,8 @@ def interrupted(call: Callable[[], Any], at: int, *, after_c: bool = False) -> b
     """Call with an interrupt before the *at*-th line of the library; return whether it came.
 
     But for the lines of UNINTERRUPTED, of which some are never interrupted by a real handler.
-    With *after_c*, it comes behind a function of C that the library has called, as real ones may.
+    With 0, it does not come.  With *after_c*, it comes behind a function of C that the library has
+    called, as real ones may.
     """
     places = 0
     begin: Any = sys.setprofile if after_c else sys.settrace
@@ -270,7 +271,8 @@ def interrupted(call: Callable[[], Any], at: int, *, after_c: bool = False) -> b
                 raise Interrupted
         return trace
 
-    begin(trace)
+    if at:
+        begin(trace)
     try:
         call()
     except Interrupted:

@@ -41,6 +41,12 @@ def test_the_bytes_of_a_message_that_has_not_come_whole_are_not_split_again() ->
     assert sum(sizes) < 1000
 
 
+def test_the_end_of_the_stream_may_end_a_message() -> None:
+    decoder = DelimiterFramer(final="emit").decoder().feed(b"a\nb")
+    decoder.feed_eof()
+    assert list(decoder) == [b"a", b"b"]
+
+
 @pytest.mark.parametrize("value", [b"", "\n", bytearray(b";"), 10], ids=repr)
 def test_a_delimiter_is_one_byte_or_more(value: Any) -> None:
     with pytest.raises(TypeError if value else ValueError, match="delimiter is "):

@@ -681,6 +681,13 @@ def interrupting(calls: int) -> Callable[[int, int], None]:
     return progress
 
 
+def test_without_options_a_file_has_a_name_and_a_size(link: Link, source: Path) -> None:
+    sending = Task(send_file, link.conn, source)
+    message = framing.recv_msg(link.peer, framer=FRAMER)
+    assert message.header == {"name": source.name, "size": source.stat().st_size}
+    sending.result()
+
+
 def test_an_exception_out_of_progress_leaves_nothing(link: Link) -> None:
     for calls in range(3):
         sending = Task(link.peer.sendall, wire(bytes(1_000_000)) + AFTER)
@@ -735,7 +742,7 @@ def test_signals_leave_all_or_nothing(make_pair: Any, over: Over, inbox: Path) -
 @pytest.mark.usefixtures("without_collection")
 def test_an_interruption_at_any_line_leaves_all_or_nothing(over: Over, inbox: Path) -> None:
     """And what follows is received, or refused."""
-    for at in itertools.count(1):
+    for at in itertools.count():
         here, there = unix_pair()
         with here, there:
             link = Link(here, there, over(there), inbox)

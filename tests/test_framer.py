@@ -271,6 +271,22 @@ def test_a_derived_framer_reads_and_sends_its_own_way_everywhere(
         assert client.recv() == messages[0]
 
 
+def test_a_fast_path_is_for_the_reader_it_was_written_with() -> None:
+    class Backwards(LengthPrefixFramer):
+        def read_message(self) -> Steps[bytes]:
+            return (yield from super().read_message())[::-1]
+
+    class Both(Backwards):
+        def read_message(self) -> Steps[bytes]:
+            return (yield from super().read_message())
+
+        split_block = LengthPrefixFramer.split_block
+
+    wire = LengthPrefixFramer().encode(b"abc") * 2
+    assert list(Backwards().decoder().feed(wire)) == [b"cba"] * 2
+    assert list(Both().decoder().feed(wire)) == [b"abc"] * 2
+
+
 # Requests
 
 

@@ -484,7 +484,7 @@ def test_after_an_interruption_the_stream_goes_on_or_is_refused_and_is_never_mis
         "recv_exactly": {"n": 7},
         "switch": {"framer": LengthPrefixFramer()},
     }
-    for at in itertools.count(1):
+    for at in itertools.count():
         here, there = unix_pair()
         with here, there:
             send_and_end(here, b"".join(map(LengthPrefixFramer().encode, WORDS)))
@@ -505,7 +505,7 @@ def test_after_an_interruption_in_a_large_payload_the_stream_goes_on_or_is_refus
 ) -> None:
     monkeypatch.setattr("framing.decoder.LARGE", 1)
     monkeypatch.setattr("framing.sockets.message_socket._DIRECT_SIZE", 1)
-    for at in itertools.count(1):
+    for at in itertools.count():
         here, there = unix_pair()
         with here, MisbehavingSocket.around(there, limit=5) as slow:
             send_and_end(here, b"".join(map(LengthPrefixFramer().encode, WORDS)))
