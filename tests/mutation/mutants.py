@@ -104,13 +104,18 @@ def mutants_of(module: str) -> Iterator[Mutant]:
 
 
 def _heads(source: str) -> dict[int, range]:
-    """Return for each line the lines of the innermost statement there, without those in it."""
+    """Return for each line the lines of the innermost statement there, without those in it.
+
+    A function's head has all its lines, since the defaults of its arguments matter in there.
+    """
     heads = {}
     for node in ast.walk(ast.parse(source)):  # from the outside in
         if isinstance(node, ast.stmt | ast.ExceptHandler):
+            last = end = node.end_lineno or 0
             body = getattr(node, "body", None)
-            end = max(node.lineno, body[0].lineno - 1) if body else node.end_lineno or 0
-            for line in range(node.lineno, (node.end_lineno or 0) + 1):
+            if body and not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                end = max(node.lineno, body[0].lineno - 1)
+            for line in range(node.lineno, last + 1):
                 heads[line] = range(node.lineno, end + 1)
     return heads
 
