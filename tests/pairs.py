@@ -252,10 +252,12 @@ def interrupted(call: Callable[[], Any], at: int, *, after_c: bool = False) -> b
     But for the lines of UNINTERRUPTED, of which some are never interrupted by a real handler.
     With 0, it does not come.  With *after_c*, it comes behind a function of C that the library has
     called, as real ones may.
+
+    It is called in a thread, where nothing stays behind.  (In one that goes on, a free-threaded
+    Python can take the interrupt for an error that is being handled, for good.)
     """
     places = 0
     begin: Any = sys.setprofile if after_c else sys.settrace
-    before: Any = sys.getprofile() if after_c else sys.gettrace()
 
     def trace(frame: Any, event: str, _: object) -> Any:
         nonlocal places
@@ -271,12 +273,16 @@ def interrupted(call: Callable[[], Any], at: int, *, after_c: bool = False) -> b
                 raise Interrupted
         return trace
 
-    if at:
-        begin(trace)
-    try:
-        call()
-    except Interrupted:
-        pass
-    finally:
-        begin(before)
+    def run() -> None:
+        before: Any = sys.getprofile() if after_c else sys.gettrace()
+        if at:
+            begin(trace)
+        try:
+            call()
+        except Interrupted:
+            pass
+        finally:
+            begin(before)
+
+    Task(run).result()
     return places >= at  # Python ignores it in a generator that is thrown away

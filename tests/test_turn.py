@@ -396,6 +396,7 @@ def receive_all(conn: MessageSocket[bytes], received: list[bytes]) -> None:
 
 
 @marked
+@not_on_pypy("it can interrupt between taking a turn and noting that")
 @pytest.mark.parametrize("make_pair", [tcp_pair, tls_pair])
 @pytest.mark.parametrize("framer", [LengthPrefixFramer(), DelimiterFramer()], ids=repr)
 @pytest.mark.parametrize("receiver", [by_recv_msg, by_recv, by_iteration])
@@ -430,6 +431,7 @@ def test_in_a_storm_of_signals_no_message_received_is_wrong(
 
 
 @marked
+@not_on_pypy("it can interrupt between taking a turn and noting that")
 @pytest.mark.parametrize("make_pair", [tcp_pair, tls_pair])
 @pytest.mark.parametrize("way", ["send_msg", "send", "send_many"])
 def test_in_a_storm_of_signals_no_message_sent_is_wrong(
@@ -500,6 +502,7 @@ def test_after_an_interruption_the_stream_goes_on_or_is_refused_and_is_never_mis
 
 @at_each_line
 @pytest.mark.usefixtures("without_collection")
+@not_on_pypy("it can interrupt before a view of the buffer is released")
 def test_after_an_interruption_in_a_large_payload_the_stream_goes_on_or_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
