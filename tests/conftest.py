@@ -33,6 +33,12 @@ PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "default")
 settings.load_profile(PROFILE)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Use a process more than there are processors, since many tests wait."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Leave nothing out of the thorough profile, and expect no reference counts of PyPy."""
     if sys.implementation.name == "pypy":  # objects go later, often in another test

@@ -123,9 +123,6 @@ def test_waiting_for_another_thread_counts(pair: Pair) -> None:
     for use in (client.recv, partial(client.send, b"")):
         with pytest.raises(TimeoutError, match="timed out: another thread is using"):
             use(timeout=0.01)
-    for _ in range(300):
-        with pytest.raises(TimeoutError):
-            client.recv(timeout=0.001)
     assert not client.pending()
     client.sock.setblocking(False)
     for call in (client.recv, client.flush):
@@ -241,6 +238,18 @@ def test_non_blocking_sockets_work_with_selectors(make_pair: Callable[[], Pair])
         assert all(each == messages for each in received.values())
         for side in sides:
             side.sock.settimeout(10)
+
+
+def test_it_waits_no_longer_for_another_thread_than_it_may(plain_pair: Pair) -> None:
+    client, server = plain_pair
+    conn = MessageSocket(server)
+    receiving = Task(conn.recv)
+    receiving.wait_until_it_waits()
+    for _ in range(300):
+        with pytest.raises(TimeoutError):
+            conn.recv(timeout=0.001)
+    send_and_end(client, LengthPrefixFramer().encode(b"hello"))
+    assert receiving.result() == b"hello"
 
 
 @every_pair
@@ -473,7 +482,10 @@ def test_a_signal_handler_may_close_a_tls_connection_that_receives() -> None:
         assert client.fileno() == -1
 
 
-def test_close_does_not_wait_for_ever_for_a_thread_that_hangs_in_tls() -> None:
+def test_close_does_not_wait_for_ever_for_a_thread_that_hangs_in_tls(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("framing.sockets.channel._WAKING_TIME", 0.1)
     client, server = tls_pair()
     is_closed = threading.Event()
     with server:

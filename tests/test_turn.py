@@ -472,8 +472,7 @@ at_each_line = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExcept
 
 @at_each_line  # see above
 @pytest.mark.usefixtures("without_collection")
-@pytest.mark.parametrize("has_gil", [True, False])
-@pytest.mark.parametrize("after_c", [False, True])
+@pytest.mark.parametrize(("after_c", "has_gil"), [(False, True), (False, False), (True, False)])
 @pytest.mark.parametrize("action", ["recv", "recv_into", "recv_exactly", "switch", "detach"])
 def test_after_an_interruption_the_stream_goes_on_or_is_refused_and_is_never_misread(
     action: str, after_c: bool, has_gil: bool, monkeypatch: pytest.MonkeyPatch
