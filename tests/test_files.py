@@ -284,6 +284,13 @@ def test_the_course_protocol_is_one_framer_away(link: Link) -> None:
     assert link.stored == {"电影.mp4": b"hello"}
 
 
+def test_without_options_a_file_has_a_name_and_a_size(link: Link, source: Path) -> None:
+    sending = Task(send_file, link.conn, source)
+    message = framing.recv_msg(link.peer, framer=FRAMER)
+    assert message.header == {"name": source.name, "size": source.stat().st_size}
+    sending.result()
+
+
 # Open files
 
 
@@ -477,9 +484,6 @@ def test_a_file_above_the_limit_is_refused_before_it_comes(link: Link) -> None:
         link.file(max_size=-1)
 
 
-# What is in the directory already
-
-
 def test_a_part_of_a_file_belongs_to_its_format(inbox: Path) -> None:
     here, there = unix_pair()
     there.settimeout(0.01)
@@ -509,6 +513,9 @@ def test_what_was_received_ahead_counts_for_the_place_of_an_error(inbox: Path) -
             with pytest.raises(DecodeError, match=text) as info:
                 recv_file(conn, inbox, max_size=5)
             assert info.value.offset == offset
+
+
+# What is in the directory already
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -679,13 +686,6 @@ def interrupting(calls: int) -> Callable[[int, int], None]:
             raise KeyboardInterrupt
 
     return progress
-
-
-def test_without_options_a_file_has_a_name_and_a_size(link: Link, source: Path) -> None:
-    sending = Task(send_file, link.conn, source)
-    message = framing.recv_msg(link.peer, framer=FRAMER)
-    assert message.header == {"name": source.name, "size": source.stat().st_size}
-    sending.result()
 
 
 def test_an_exception_out_of_progress_leaves_nothing(link: Link) -> None:
